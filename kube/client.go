@@ -1,0 +1,29 @@
+// Package kube is pipectl's way to Kubernetes: a Client per cluster with server-side apply, health, waiting, jobs, port-forward, leases and
+// service account tokens.
+//
+// It must not know any step, AWS or Argo CD's meaning; it never deletes what does not carry our owner label unless it is told the exact object.
+package kube
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"pipectl.dev/steps"
+)
+
+// Client is one cluster. It is safe for concurrent use.
+type Client struct {
+	Ref     steps.ClusterRef
+	Config  *rest.Config
+	Typed   kubernetes.Interface
+	Dynamic dynamic.Interface
+	Mapper  meta.ResettableRESTMapper
+}
+
+// Opener returns the client of a cluster, opened on first use. It fails with steps.Error (Precondition, code ClusterNotFound) when the
+// reference is an EKS cluster that does not exist, and (Transient, ClusterUnreachable) when it exists but does not answer in bounded time.
+type Opener func(ctx context.Context, ref steps.ClusterRef) (*Client, error)

@@ -1,0 +1,19 @@
+// Package catalog lists all steps. It is the only place that knows them all, and holds no logic: one entry a step.
+package catalog
+
+import (
+	"pipectl.dev/cloud"
+	"pipectl.dev/kube"
+	"pipectl.dev/steps"
+)
+
+// Deps is what steps need of the outside. Openers are lazy and cached, so validate and schema need no credentials.
+type Deps struct {
+	AWS  cloud.Opener
+	Kube kube.Opener
+}
+
+// All lists every step, in the order in which a pipeline usually uses them.
+func All(_ Deps) []steps.Definition {
+	return []steps.Definition{}
+}

@@ -1,0 +1,184 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"gopkg.in/yaml.v3"
+
+	"pipectl.dev/steps/spec"
+)
+
+// Definition is a step with its types erased: what the engine holds.
+type Definition struct {
+	Name    string // kebab-case, as written in YAML
+	Summary string // one line
+	Example string // YAML of a `with:` that Check accepts; documentation and conformance tests use it
+	Doc     string // more than the summary, Markdown
+	AWS     bool   // needs an account: the pipeline's identity is account and region
+	Spec    reflect.Type
+	Outputs reflect.Type
+	// Preflights, Releases and Deletes say which optional methods the step has.
+	Preflights, Releases, Deletes bool
+
+	check func(Input) spec.Problems
+	call  calls
+}
+
+// Input is a stage's `with:` node, expressions already evaluated, with the place it came from.
+type Input struct {
+	File    string
+	With    *yaml.Node
+	Partial []string // paths not known yet; see Step
+}
+
+type calls struct {
+	preflight func(context.Context, Env, Input) error
+	plan      func(context.Context, Env, Input) (ErasedPlan, error)
+	apply     func(context.Context, Env, Input) (json.RawMessage, error)
+	observe   func(context.Context, Env, Input) (json.RawMessage, bool, error)
+	release   func(context.Context, Env, Input) error
+	delete    func(context.Context, Env, Input, DeleteOptions) error
+}
+
+// ErasedPlan is a Plan whose outputs are JSON.
+type ErasedPlan struct {
+	Changes  []Change
+	Outputs  json.RawMessage // nil: not known before Apply
+	Forecast Forecast
+}
+
+// Check decodes and validates without any client or network.
+func (d Definition) Check(in Input) spec.Problems { return d.check(in) }
+
+// Preflight runs the step's Preflight, if it has one.
+func (d Definition) Preflight(ctx context.Context, env Env, in Input) error {
+	return d.call.preflight(ctx, env, in)
+}
+
+// Plan runs the step's Plan.
+func (d Definition) Plan(ctx context.Context, env Env, in Input) (ErasedPlan, error) {
+	return d.call.plan(ctx, env, in)
+}
+
+// Apply runs the step's Apply and returns its outputs as JSON.
+func (d Definition) Apply(ctx context.Context, env Env, in Input) (json.RawMessage, error) {
+	return d.call.apply(ctx, env, in)
+}
+
+// Observe runs the step's Observe.
+func (d Definition) Observe(ctx context.Context, env Env, in Input) (json.RawMessage, bool, error) {
+	return d.call.observe(ctx, env, in)
+}
+
+// Release runs the step's Release, if it has one.
+func (d Definition) Release(ctx context.Context, env Env, in Input) error {
+	return d.call.release(ctx, env, in)
+}
+
+// Delete runs the step's Delete, if it has one.
+func (d Definition) Delete(ctx context.Context, env Env, in Input, o DeleteOptions) error {
+	return d.call.delete(ctx, env, in, o)
+}
+
+// About is what a step tells of itself besides its types.
+type About struct {
+	Name, Summary, Example, Doc string
+	AWS                         bool
+}
+
+// Define binds a typed step to a name. It is the one place where types are erased.
+func Define[S, O any](about About, step Step[S, O]) Definition {
+	pre, hasPre := step.(Preflighter[S])
+	rel, hasRel := step.(Releaser[S])
+	del, hasDel := step.(Deleter[S])
+	d := Definition{
+		Name: about.Name, Summary: about.Summary, Example: about.Example, Doc: about.Doc, AWS: about.AWS,
+		Spec: reflect.TypeFor[S](), Outputs: reflect.TypeFor[O](),
+		Preflights: hasPre, Releases: hasRel, Deletes: hasDel,
+	}
+	d.check = func(in Input) spec.Problems {
+		_, ps := decode[S](in)
+		return ps
+	}
+	d.call = calls{
+		preflight: func(ctx context.Context, env Env, in Input) error {
+			return with(in, env, hasPre, func(env Env, s S) error { return pre.Preflight(ctx, env, s) })
+		},
+		release: func(ctx context.Context, env Env, in Input) error {
+			return with(in, env, hasRel, func(env Env, s S) error { return rel.Release(ctx, env, s) })
+		},
+		delete: func(ctx context.Context, env Env, in Input, o DeleteOptions) error {
+			return with(in, env, hasDel, func(env Env, s S) error { return del.Delete(ctx, env, s, o) })
+		},
+		plan: func(ctx context.Context, env Env, in Input) (p ErasedPlan, err error) {
+			err = with(in, env, true, func(env Env, s S) error {
+				typed, err := step.Plan(ctx, env, s)
+				if err == nil && typed.Outputs != nil {
+					p.Outputs, err = outputs(*typed.Outputs)
+				}
+				p.Changes, p.Forecast = typed.Changes, typed.Forecast
+				return err
+			})
+			return p, err
+		},
+		apply: func(ctx context.Context, env Env, in Input) (raw json.RawMessage, err error) {
+			err = with(in, env, true, func(env Env, s S) error {
+				out, err := step.Apply(ctx, env, s)
+				if err == nil {
+					raw, err = outputs(out)
+				}
+				return err
+			})
+			return raw, err
+		},
+		observe: func(ctx context.Context, env Env, in Input) (raw json.RawMessage, found bool, err error) {
+			err = with(in, env, true, func(env Env, s S) error {
+				out, ok, err := step.Observe(ctx, env, s)
+				if err == nil && ok {
+					found = true
+					raw, err = outputs(out)
+				}
+				return err
+			})
+			return raw, found, err
+		},
+	}
+	return d
+}
+
+func decode[S any](in Input) (S, spec.Problems) {
+	var s S
+	ps := spec.Decode(in.File, in.With, &s, in.Partial...)
+	return s, ps
+}
+
+func with[S any](in Input, env Env, has bool, body func(Env, S) error) error {
+	if !has {
+		return nil
+	}
+	s, ps := decode[S](in)
+	if err := ps.Err(); err != nil {
+		return err
+	}
+	env.Partial = in.Partial
+	return body(env, s)
+}
+
+// outputs marshals and reads back: outputs that do not survive JSON would differ between this run and the next.
+func outputs[O any](out O) (json.RawMessage, error) {
+	raw, err := json.Marshal(out)
+	if err != nil {
+		return nil, fmt.Errorf("outputs: %w", err)
+	}
+	var back O
+	if err := json.Unmarshal(raw, &back); err != nil {
+		return nil, fmt.Errorf("outputs do not survive JSON: %w", err)
+	}
+	if !reflect.DeepEqual(out, back) {
+		return nil, fmt.Errorf("outputs do not survive JSON: %s", raw)
+	}
+	return raw, nil
+}

@@ -1,0 +1,97 @@
+// Package spec decodes YAML into Go types strictly and says, for every problem at once, where it stands: file:line:col.
+//
+// The Go type is the only description of a document: its yaml tags give the keys, its jsonschema tags the rules
+// (required, enum=, default=, pattern=, minimum=, maximum=), its methods SetDefaults and Validate the rest. The same tags
+// make the published JSON Schema. This package must not know pipelines, steps or expressions, and never touches the network.
+package spec
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Defaulter is implemented by documents with defaults that a tag cannot say. It runs after tag defaults.
+type Defaulter interface{ SetDefaults() }
+
+// Validator is implemented by documents with rules that a tag cannot say. It runs last, on a document whose shape is sound.
+// A Problem it returns needs Path and Message only; positions are filled in here.
+type Validator interface{ Validate() []Problem }
+
+// Decode fills into (a pointer) from node: known keys only, right types, tag rules, defaults, validation.
+//
+// deferred lists paths (such as "nodeGroups[0].zones[0]") whose values are not known yet: they are left zero, and no
+// problem at, above or below them is reported. The returned Problems are sorted by position; nil means sound.
+func Decode(file string, node *yaml.Node, into any, deferred ...string) Problems {
+	root := withoutDeferred(node, "", deferred)
+	w := &walker{}
+	w.value(root, reflect.TypeOf(into).Elem(), "")
+	if len(w.problems) == 0 {
+		if err := root.Decode(into); err != nil {
+			w.add(root, "", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		}
+	}
+	if len(w.problems) == 0 {
+		applyDefaults(reflect.ValueOf(into).Elem())
+		if d, ok := into.(Defaulter); ok {
+			d.SetDefaults()
+		}
+		if v, ok := into.(Validator); ok {
+			w.problems = append(w.problems, v.Validate()...)
+		}
+	}
+	return w.finish(file, root, deferred)
+}
+
+func (w *walker) finish(file string, root *yaml.Node, deferred []string) Problems {
+	var out Problems
+	for _, p := range w.problems {
+		if slices.ContainsFunc(deferred, func(d string) bool { return related(p.Path, d) }) {
+			continue
+		}
+		if p.Line == 0 {
+			n := Locate(root, p.Path)
+			p.Line, p.Col = n.Line, n.Column
+		}
+		p.File = file
+		out = append(out, p)
+	}
+	out.sort()
+	return out
+}
+
+// related reports whether one path is the other or lies above or below it. The root path relates to everything.
+func related(a, b string) bool {
+	return a == b || a == "" || b == "" || under(a, b) || under(b, a)
+}
+
+func under(path, top string) bool {
+	return strings.HasPrefix(path, top+".") || strings.HasPrefix(path, top+"[")
+}
+
+// withoutDeferred copies node with every deferred path replaced by null: a null leaves the Go field zero and shifts no index.
+func withoutDeferred(node *yaml.Node, path string, deferred []string) *yaml.Node {
+	if len(deferred) == 0 {
+		return node
+	}
+	if slices.Contains(deferred, path) {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null", Line: node.Line, Column: node.Column}
+	}
+	c := *node
+	c.Content = slices.Clone(node.Content)
+	switch node.Kind {
+	case yaml.DocumentNode:
+		c.Content[0] = withoutDeferred(node.Content[0], path, deferred)
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(c.Content); i += 2 {
+			c.Content[i+1] = withoutDeferred(node.Content[i+1], Join(path, node.Content[i].Value), deferred)
+		}
+	case yaml.SequenceNode:
+		for i := range c.Content {
+			c.Content[i] = withoutDeferred(node.Content[i], Index(path, i), deferred)
+		}
+	}
+	return &c
+}
