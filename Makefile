@@ -1,0 +1,76 @@
+# Everything a developer or a CI machine does here. `make help` lists it.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+# A plain static binary: it must run FROM scratch and on a kubeadm node of any age.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/pipectl
+	$(GO_BUILD) -o bin/pipectl ./cmd/pipectl
+
+.PHONY: lab
+lab: ## Build bin/lab, the control planes of a rehearsal (about ten minutes when cold)
+	cd rehearsal/lab && sh ./upstream.sh
+	cd rehearsal/lab && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../bin/lab .
+
+.PHONY: rehearse
+rehearse: build lab ## Rehearse the blog's move on this machine: no account, no Docker
+	bin/pipectl rehearse $(REHEARSE_FLAGS) pipelines/blog.yaml
+
+.PHONY: test
+test: ## Run the tests of the product
+	go test ./...
+
+.PHONY: test-lab
+test-lab: ## Run the tests of the rehearsal's control planes
+	cd rehearsal/lab && sh ./upstream.sh && go test ./...
+
+.PHONY: test-root
+test-root: ## Test real block devices and mounts (needs root and a loop device)
+	go test -count=1 -tags root -run Root ./steps/jenkinshome/...
+
+.PHONY: lint
+lint: $(GOLANGCI) ## Lint: layers, error handling, sizes
+	$(GOLANGCI) run ./...
+	cd rehearsal/lab && ../../$(GOLANGCI) run --config ../../.golangci.yml ./...
+
+$(GOLANGCI):
+	mkdir -p bin
+	GOBIN=$(CURDIR)/bin CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv bin/golangci-lint $(GOLANGCI)
+
+.PHONY: verify
+verify: ## Check that generated files and formatting are up to date (make update mends)
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
+	go mod verify >/dev/null
+	go test -count=1 -run 'TestDocs|TestGolden' ./cmd/pipectl/...
+
+.PHONY: update
+update: ## Write generated docs, schemas and golden files again
+	gofmt -w $$(git ls-files '*.go')
+	go test -count=1 -run 'TestDocs|TestGolden' ./cmd/pipectl/... -update
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./treecopy/... ./bench/...
+
+.PHONY: image
+image: build ## Build both container images; without a Docker daemon as OCI layouts
+	./images.sh
+
+.PHONY: clean
+clean: ## Remove what the other targets built
+	rm -rf bin dist
