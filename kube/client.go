@@ -1,7 +1,8 @@
-// Package kube is pipectl's way to Kubernetes: a Client per cluster with server-side apply, health, waiting, jobs, port-forward, leases and
-// service account tokens.
+// Package kube is pipectl's way to Kubernetes: a Client per cluster with server-side apply, health, waiting, jobs, port-forward, leases,
+// scaling, service account tokens, and the one field by which an Argo CD Application is paused.
 //
-// It must not know any step, AWS or Argo CD's meaning; it never deletes what does not carry our owner label unless it is told the exact object.
+// It must not know any step or AWS: EKS tokens and descriptions come in as functions. It never deletes what does not carry our owner
+// annotation unless it is told the exact object.
 package kube
 
 import (
@@ -14,6 +15,9 @@ import (
 
 	"pipectl.dev/steps"
 )
+
+// FieldManager is the name under which pipectl owns fields.
+const FieldManager = "pipectl"
 
 // Client is one cluster. It is safe for concurrent use.
 type Client struct {
