@@ -37,6 +37,8 @@ type Session struct {
 	STS    *sts.Client
 	SSM    *ssm.Client
 	Quotas *servicequotas.Client
+
+	caller *callerOnce
 }
 
 // Opener returns the session of a region ("" is the default region of the environment), opened on first use.

@@ -1,0 +1,66 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// Caller is who makes the calls.
+type Caller struct {
+	Account   string // 12 digits
+	ARN       string // of the user, or of the role's session
+	Partition string // aws, aws-cn, aws-us-gov
+}
+
+type callerOnce struct {
+	mu   sync.Mutex
+	seen *Caller
+}
+
+// Identify asks STS who the caller is; the answer is kept for the session's life.
+func (s *Session) Identify(ctx context.Context) (Caller, error) {
+	s.caller.mu.Lock()
+	defer s.caller.mu.Unlock()
+	if s.caller.seen != nil {
+		return *s.caller.seen, nil
+	}
+	out, err := s.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return Caller{}, Explain(err)
+	}
+	c := Caller{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn), Partition: "aws"}
+	if parts := strings.SplitN(c.ARN, ":", 3); len(parts) == 3 {
+		c.Partition = parts[1]
+	}
+	s.caller.seen = &c
+	return c, nil
+}
+
+// PrincipalARN is the ARN that IAM policies and access entries know: the role of an assumed-role session, else the ARN itself.
+func (c Caller) PrincipalARN() string {
+	// arn:aws:sts::111122223333:assumed-role/NAME/SESSION
+	head, rest, ok := strings.Cut(c.ARN, ":assumed-role/")
+	if !ok {
+		return c.ARN
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return strings.Replace(head, ":sts:", ":iam:", 1) + ":role/" + name
+}
+
+// CredentialsExpire says when the present credentials end. ok is false when they do not, or renew themselves.
+func (s *Session) CredentialsExpire(ctx context.Context) (at time.Time, ok bool, err error) {
+	if s.Config.Credentials == nil {
+		return time.Time{}, false, nil
+	}
+	c, err := s.Config.Credentials.Retrieve(ctx)
+	if err != nil {
+		return time.Time{}, false, Explain(fmt.Errorf("get credentials: %w", err))
+	}
+	return c.Expires, c.CanExpire, nil
+}

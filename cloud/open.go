@@ -1,0 +1,119 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/eks"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"pipectl.dev/steps"
+)
+
+// Open makes the clients of one region. It makes no AWS call; credentials are resolved per call, so that a refreshed one is used.
+func Open(ctx context.Context, o Options) (*Session, error) {
+	speed, err := o.speed()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := o.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Region == "" {
+		return nil, &steps.Error{Code: "NoRegion", Category: steps.BadInput, Message: "aws: no region",
+			Hints: []string{"set `region` in the pipeline's spec, or AWS_REGION"}}
+	}
+	cfg.Retryer = func() aws.Retryer { return newRetryer(speed) }
+	return &Session{
+		Region: cfg.Region, Speed: speed, Config: cfg,
+		EC2: ec2.NewFromConfig(cfg), EKS: eks.NewFromConfig(cfg), IAM: iam.NewFromConfig(cfg), STS: sts.NewFromConfig(cfg),
+		SSM: ssm.NewFromConfig(cfg), Quotas: servicequotas.NewFromConfig(cfg),
+		caller: &callerOnce{},
+	}, nil
+}
+
+// NewOpener opens each region's session once, with o but for the region; o.Region is what "" stands for.
+func NewOpener(o Options) Opener {
+	var mu sync.Mutex
+	open := map[string]*Session{}
+	return func(ctx context.Context, region string) (*Session, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if s, ok := open[region]; ok {
+			return s, nil
+		}
+		mine := o
+		if region != "" {
+			mine.Region = region
+		}
+		s, err := Open(ctx, mine)
+		if err != nil {
+			return nil, err
+		}
+		open[region], open[s.Region] = s, s
+		return s, nil
+	}
+}
+
+func (o Options) speed() (float64, error) {
+	text := os.Getenv("PIPECTL_SPEED")
+	switch {
+	case o.Speed > 0:
+		return o.Speed, nil
+	case text == "":
+		return 1, nil
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || v <= 0 {
+		return 0, &steps.Error{Code: "BadSpeed", Category: steps.BadInput,
+			Message: fmt.Sprintf("PIPECTL_SPEED: expected a positive number, got %q", text)}
+	}
+	return v, nil
+}
+
+func (o Options) config(ctx context.Context) (aws.Config, error) {
+	if o.Config != nil {
+		cfg := o.Config.Copy()
+		if o.Region != "" {
+			cfg.Region = o.Region
+		}
+		if o.HTTPClient != nil {
+			cfg.HTTPClient = o.HTTPClient
+		}
+		return cfg, nil
+	}
+	load := []func(*config.LoadOptions) error{config.WithHTTPClient(httpClient(o.HTTPClient))}
+	if o.Region != "" {
+		load = append(load, config.WithRegion(o.Region))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return aws.Config{}, &steps.Error{Code: "BadAWSConfig", Category: steps.Credentials, Err: err, Message: "aws: configuration",
+			Hints: []string{"check AWS_PROFILE and ~/.aws/config"}}
+	}
+	return cfg, nil
+}
+
+// httpClient bounds how long AWS may stay silent: a call without an answer is a lost response, which callers know to handle.
+func httpClient(given *http.Client) config.HTTPClient {
+	if given != nil {
+		return given
+	}
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.ResponseHeaderTimeout = 60 * time.Second
+		t.MaxIdleConnsPerHost = 32
+	})
+}
