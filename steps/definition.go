@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -20,10 +21,12 @@ type Definition struct {
 	AWS     bool   // needs an account: the pipeline's identity is account and region
 	Spec    reflect.Type
 	Outputs reflect.Type
+	Expect  time.Duration // usual time of Apply from nothing; zero: moments
 	// Preflights, Releases and Deletes say which optional methods the step has.
 	Preflights, Releases, Deletes bool
 
 	check func(Input) spec.Problems
+	keys  func(Input) []string
 	call  calls
 }
 
@@ -52,6 +55,9 @@ type ErasedPlan struct {
 
 // Check decodes and validates without any client or network.
 func (d Definition) Check(in Input) spec.Problems { return d.check(in) }
+
+// Keys names the resources that a stage declares, when its spec says so (see Keyed); nothing for a spec that is not sound.
+func (d Definition) Keys(in Input) []string { return d.keys(in) }
 
 // Preflight runs the step's Preflight, if it has one.
 func (d Definition) Preflight(ctx context.Context, env Env, in Input) error {
@@ -87,66 +93,118 @@ func (d Definition) Delete(ctx context.Context, env Env, in Input, o DeleteOptio
 type About struct {
 	Name, Summary, Example, Doc string
 	AWS                         bool
+	// Expect is the usual time of Apply from nothing: the forecast of a stage that cannot be planned yet. Zero: moments.
+	Expect time.Duration
 }
 
 // Define binds a typed step to a name. It is the one place where types are erased.
 func Define[S, O any](about About, step Step[S, O]) Definition {
-	pre, hasPre := step.(Preflighter[S])
-	rel, hasRel := step.(Releaser[S])
-	del, hasDel := step.(Deleter[S])
 	d := Definition{
-		Name: about.Name, Summary: about.Summary, Example: about.Example, Doc: about.Doc, AWS: about.AWS,
+		Name: about.Name, Summary: about.Summary, Example: about.Example, Doc: about.Doc, AWS: about.AWS, Expect: about.Expect,
 		Spec: reflect.TypeFor[S](), Outputs: reflect.TypeFor[O](),
-		Preflights: hasPre, Releases: hasRel, Deletes: hasDel,
+		check: func(in Input) spec.Problems {
+			_, ps := decode[S](in)
+			return ps
+		},
+		keys: keys[S],
+		call: calls{plan: plan(step), apply: apply(step), observe: observe(step)},
 	}
-	d.check = func(in Input) spec.Problems {
-		_, ps := decode[S](in)
-		return ps
-	}
-	d.call = calls{
-		preflight: func(ctx context.Context, env Env, in Input) error {
-			return with(in, env, hasPre, func(env Env, s S) error { return pre.Preflight(ctx, env, s) })
-		},
-		release: func(ctx context.Context, env Env, in Input) error {
-			return with(in, env, hasRel, func(env Env, s S) error { return rel.Release(ctx, env, s) })
-		},
-		delete: func(ctx context.Context, env Env, in Input, o DeleteOptions) error {
-			return with(in, env, hasDel, func(env Env, s S) error { return del.Delete(ctx, env, s, o) })
-		},
-		plan: func(ctx context.Context, env Env, in Input) (p ErasedPlan, err error) {
-			err = with(in, env, true, func(env Env, s S) error {
-				typed, err := step.Plan(ctx, env, s)
-				if err == nil && typed.Outputs != nil {
-					p.Outputs, err = outputs(*typed.Outputs)
-				}
-				p.Changes, p.Forecast = typed.Changes, typed.Forecast
-				return err
-			})
-			return p, err
-		},
-		apply: func(ctx context.Context, env Env, in Input) (raw json.RawMessage, err error) {
-			err = with(in, env, true, func(env Env, s S) error {
-				out, err := step.Apply(ctx, env, s)
-				if err == nil {
-					raw, err = outputs(out)
-				}
-				return err
-			})
-			return raw, err
-		},
-		observe: func(ctx context.Context, env Env, in Input) (raw json.RawMessage, found bool, err error) {
-			err = with(in, env, true, func(env Env, s S) error {
-				out, ok, err := step.Observe(ctx, env, s)
-				if err == nil && ok {
-					found = true
-					raw, err = outputs(out)
-				}
-				return err
-			})
-			return raw, found, err
-		},
-	}
+	d.optional(eraseOptional[S](step))
 	return d
+}
+
+func (d *Definition) optional(o optional) {
+	d.Preflights, d.Releases, d.Deletes = o.preflight != nil, o.release != nil, o.delete != nil
+	none := func(context.Context, Env, Input) error { return nil }
+	d.call.preflight, d.call.release = none, none
+	d.call.delete = func(context.Context, Env, Input, DeleteOptions) error { return nil }
+	if d.Preflights {
+		d.call.preflight = o.preflight
+	}
+	if d.Releases {
+		d.call.release = o.release
+	}
+	if d.Deletes {
+		d.call.delete = o.delete
+	}
+}
+
+// optional holds the methods that a step may leave out; nil ones are left out.
+type optional struct {
+	preflight, release func(context.Context, Env, Input) error
+	delete             func(context.Context, Env, Input, DeleteOptions) error
+}
+
+func eraseOptional[S any](step any) optional {
+	var o optional
+	if pre, ok := step.(Preflighter[S]); ok {
+		o.preflight = func(ctx context.Context, env Env, in Input) error {
+			return with(in, env, func(env Env, s S) error { return pre.Preflight(ctx, env, s) })
+		}
+	}
+	if rel, ok := step.(Releaser[S]); ok {
+		o.release = func(ctx context.Context, env Env, in Input) error {
+			return with(in, env, func(env Env, s S) error { return rel.Release(ctx, env, s) })
+		}
+	}
+	if del, ok := step.(Deleter[S]); ok {
+		o.delete = func(ctx context.Context, env Env, in Input, opts DeleteOptions) error {
+			return with(in, env, func(env Env, s S) error { return del.Delete(ctx, env, s, opts) })
+		}
+	}
+	return o
+}
+
+func plan[S, O any](step Step[S, O]) func(context.Context, Env, Input) (ErasedPlan, error) {
+	return func(ctx context.Context, env Env, in Input) (p ErasedPlan, err error) {
+		err = with(in, env, func(env Env, s S) error {
+			typed, err := step.Plan(ctx, env, s)
+			if err == nil && typed.Outputs != nil {
+				p.Outputs, err = outputs(*typed.Outputs)
+			}
+			p.Changes, p.Forecast = typed.Changes, typed.Forecast
+			return err
+		})
+		return p, err
+	}
+}
+
+func apply[S, O any](step Step[S, O]) func(context.Context, Env, Input) (json.RawMessage, error) {
+	return func(ctx context.Context, env Env, in Input) (raw json.RawMessage, err error) {
+		err = with(in, env, func(env Env, s S) error {
+			out, err := step.Apply(ctx, env, s)
+			if err == nil {
+				raw, err = outputs(out)
+			}
+			return err
+		})
+		return raw, err
+	}
+}
+
+func observe[S, O any](step Step[S, O]) func(context.Context, Env, Input) (json.RawMessage, bool, error) {
+	return func(ctx context.Context, env Env, in Input) (raw json.RawMessage, found bool, err error) {
+		err = with(in, env, func(env Env, s S) error {
+			out, ok, err := step.Observe(ctx, env, s)
+			if err == nil && ok {
+				found = true
+				raw, err = outputs(out)
+			}
+			return err
+		})
+		return raw, found, err
+	}
+}
+
+func keys[S any](in Input) []string {
+	s, ps := decode[S](in)
+	if len(ps) > 0 {
+		return nil
+	}
+	if k, ok := any(&s).(Keyed); ok {
+		return k.ResourceKeys()
+	}
+	return nil
 }
 
 func decode[S any](in Input) (S, spec.Problems) {
@@ -155,10 +213,7 @@ func decode[S any](in Input) (S, spec.Problems) {
 	return s, ps
 }
 
-func with[S any](in Input, env Env, has bool, body func(Env, S) error) error {
-	if !has {
-		return nil
-	}
+func with[S any](in Input, env Env, body func(Env, S) error) error {
 	s, ps := decode[S](in)
 	if err := ps.Err(); err != nil {
 		return err

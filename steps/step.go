@@ -41,6 +41,13 @@ type Deleter[S any] interface {
 	Delete(ctx context.Context, env Env, s S, o DeleteOptions) error
 }
 
+// Keyed is implemented by specs that make resources under names of the user's choice, such as "ec2:Volume/jenkins-home". Resources
+// are keyed by identity, kind and name, never by stage, so two stages with a key in common are refused when the pipeline is loaded.
+// S may be partial: a key whose name is not known yet is left out.
+type Keyed interface {
+	ResourceKeys() []string
+}
+
 // DeleteOptions says how far Delete may go.
 type DeleteOptions struct {
 	WithData bool // also remove what holds data; only by `destroy --with-data` and the typed name
