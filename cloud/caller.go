@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,15 +17,22 @@ type Caller struct {
 	Partition string // aws, aws-cn, aws-us-gov
 }
 
+// callerOnce is a lock that is a channel: a mutex held during a call would stop the clock of a virtual-time test.
 type callerOnce struct {
-	mu   sync.Mutex
+	turn chan struct{}
 	seen *Caller
 }
 
+func newCallerOnce() *callerOnce { return &callerOnce{turn: make(chan struct{}, 1)} }
+
 // Identify asks STS who the caller is; the answer is kept for the session's life.
 func (s *Session) Identify(ctx context.Context) (Caller, error) {
-	s.caller.mu.Lock()
-	defer s.caller.mu.Unlock()
+	select {
+	case s.caller.turn <- struct{}{}:
+		defer func() { <-s.caller.turn }()
+	case <-ctx.Done():
+		return Caller{}, context.Cause(ctx)
+	}
 	if s.caller.seen != nil {
 		return *s.caller.seen, nil
 	}

@@ -41,7 +41,7 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 		Region: cfg.Region, Speed: speed, Config: cfg,
 		EC2: ec2.NewFromConfig(cfg), EKS: eks.NewFromConfig(cfg), IAM: iam.NewFromConfig(cfg), STS: sts.NewFromConfig(cfg),
 		SSM: ssm.NewFromConfig(cfg), Quotas: servicequotas.NewFromConfig(cfg),
-		caller: &callerOnce{},
+		caller: newCallerOnce(),
 	}, nil
 }
 
