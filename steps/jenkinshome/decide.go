@@ -130,6 +130,8 @@ var table = []rule{
 	{[]State{Cutting}, nil, func(w World) bool { return (w.Phase == BackedOut || w.Phase == BackingOut) && w.Job == Running }, Follow, nil},
 	{[]State{Cutting}, []Verb{Rollback, Down}, func(w World) bool { return w.Job == Running && w.Phase != Committed }, Abort, nil},
 	{[]State{Cutting}, []Verb{Rollback, Down}, always, BackOut, nil},
+	{[]State{Cutting}, nil, func(w World) bool { return w.Abort && w.Phase != Committed && w.Job == Running }, Follow, nil},
+	{[]State{Cutting}, nil, func(w World) bool { return w.Abort && w.Phase != Committed }, BackOut, nil},
 	{[]State{Cutting}, nil, func(w World) bool { return (w.Phase == Committed || w.Phase == Copied) && w.Old == Up }, BackOut, nil}, // somebody started it: the copy is stale
 	{[]State{Cutting}, nil, func(w World) bool { return w.Phase == Committed && w.Volume == Missing }, BackOut, nil},
 	{[]State{Cutting}, nil, func(w World) bool { return w.Phase == Committed }, Seal, nil},

@@ -19,7 +19,9 @@ func worlds(f func(State, World, Verb)) {
 									for _, src := range bools {
 										for _, self := range bools {
 											for _, back := range bools {
-												f(s, World{src, place, ph, j, old, fresh, self, c, back}, v)
+												for _, abort := range bools {
+													f(s, World{src, place, ph, abort, j, old, fresh, self, c, back}, v)
+												}
 											}
 										}
 									}
@@ -72,7 +74,7 @@ func TestDecideNeverDoesWhatIsUnsafe(t *testing.T) {
 		if detaches[d.Do] && w.Volume == Elsewhere {
 			t.Fatalf("takes the volume from somebody else: %s", at())
 		}
-		if d.Do == Commit && (w.Phase != Copied || w.Old == Up) {
+		if d.Do == Commit && (w.Phase != Copied || w.Old == Up || w.Abort) {
 			t.Fatalf("commits what is not whole: %s", at())
 		}
 		if d.Do == Open && (s != Precopied || v != RunMigrate || w.Self) {

@@ -45,7 +45,7 @@ const startNew Verb = "attach-volume and sync" // the stages between migrate and
 func (m *model) world(v Verb) World {
 	w := World{Source: m.source, Volume: m.place, New: Unknown, Old: Unknown, Check: m.o.check, OnDiff: true}
 	if m.source {
-		w.Phase, w.Job, w.Old = m.cm, m.job, life(m.oldUp)
+		w.Phase, w.Abort, w.Job, w.Old = m.cm, m.abort, m.job, life(m.oldUp)
 	}
 	if m.target && (v == RunVerify || v == Rollback) {
 		w.New = life(m.newUp)
@@ -141,7 +141,7 @@ func (m *model) exec(t *rapid.T, x op) bool {
 			m.job, m.restarts, m.did, m.mounted = Running, 1, false, false
 		}
 	case opFollow:
-		if m.job == Running && m.cm != Copied && m.cm != Committed {
+		if m.job == Running && (m.cm != Copied || m.abort) && m.cm != Committed {
 			m.o.queue = append([]op{opFollow}, m.o.queue...)
 		}
 	case opDetach:

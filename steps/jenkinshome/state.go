@@ -113,6 +113,7 @@ type World struct {
 	Source bool    // the source cluster answers
 	Volume Place   //
 	Phase  Phase   // of the state ConfigMap
+	Abort  bool    // somebody asked the mover to turn back
 	Job    Job     //
 	Old    Life    // of the Jenkins in the source cluster
 	New    Life    // of the Jenkins in the target cluster; Unknown when that cluster does not answer
