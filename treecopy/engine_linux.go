@@ -1,0 +1,234 @@
+package treecopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// engine is one pass over a tree.
+type engine struct {
+	recorder
+	o      Options
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	reading        bool // there is no target: the tree is only read
+	src, dst       int  // roots
+	srcSt, dstSt   stat
+	srcDir, dstDir string
+	skip           *excludes
+	protected      map[string]bool // paths in the target that belong to the copy: marker, manifests
+	owned          bool            // what the target holds came from this source, so it may be removed
+	distrust       bool            // the machine died during the former pass: equal stat data proves nothing
+	noOwner        atomic.Bool     // may not give files away
+	attrs          attrStore
+	q              *queue
+	links          linkTable
+	rate, pace     *limiter // bytes, entries
+	prev           *Manifest
+	out, delta     *manifestWriter
+	written        atomic.Int64 // bytes handed to the target, for early write-back
+	temps          atomic.Int64 // makes temporary names unique
+
+	lateMu  sync.Mutex
+	extras  []extra        // what the source no longer has
+	touched map[*node]bool // directories changed after they were settled
+}
+
+// extra are names in a target directory that the source does not have.
+type extra struct {
+	n     *node
+	names []string
+}
+
+// worker has what must not be shared.
+type worker struct {
+	*engine
+	h     *hasher
+	small []byte // whole small files
+	large []byte // chunks, made when first needed
+	dents []byte
+	list  []dirent
+}
+
+const (
+	smallFile  = 256 << 10
+	chunk      = 1 << 20
+	batchFiles = 48 // files of one directory handled as one task
+	bigTask    = 4 << 20
+)
+
+// writing says whether the pass may touch the target.
+func (e *engine) writing() bool { return !e.reading && !e.o.DryRun }
+
+func (e *engine) stopped() bool { return e.ctx.Err() != nil }
+
+// stop ends the pass: workers finish what they have in hand and let go of the rest.
+func (e *engine) stop(err error) { e.cancel(err) }
+
+// fail records an error at path. A full or broken target ends the pass, as does cancellation; the rest is one problem of many.
+func (e *engine) fail(path string, err error) {
+	switch {
+	case e.stopped():
+	case isFull(err):
+		e.stop(e.full(path, err))
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EIO), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		e.stop(fmt.Errorf("%s: %w", EscapeName(path), err))
+	default:
+		e.problem(path, err)
+	}
+}
+
+// gone records an entry that vanished: news in a live pass, an error in a final one.
+func (e *engine) gone(path string) {
+	if !e.o.Live {
+		e.problem(path, hint(ErrVanished, "stop what writes to the source before the final pass"))
+		return
+	}
+	e.sample(&e.rep.Vanished, path)
+}
+
+// walk copies the whole tree with the pass's workers.
+func (e *engine) walk() {
+	e.q = newQueue()
+	root := &node{path: ".", src: -1, dst: -1, st: e.srcSt}
+	root.left.Store(1)
+	e.q.push(task{n: root, visit: true})
+	e.parallel(func() {
+		w := e.newWorker()
+		for {
+			t, ok := e.q.pop()
+			if !ok {
+				return
+			}
+			w.run(t)
+			e.q.done()
+		}
+	})
+}
+
+func (e *engine) newWorker() *worker {
+	return &worker{engine: e, h: newHasher(e.o.Hash), small: make([]byte, smallFile+1), dents: make([]byte, 32<<10)}
+}
+
+// parallel runs do once per worker and waits for all.
+func (e *engine) parallel(do func()) {
+	var wg sync.WaitGroup
+	for range e.o.Workers {
+		wg.Go(do)
+	}
+	wg.Wait()
+}
+
+func (w *worker) run(t task) {
+	if !w.stopped() {
+		if t.visit {
+			w.visit(t.n)
+		} else {
+			w.files(t.n, t.files)
+		}
+	}
+	w.release(t.n)
+}
+
+// background runs what accompanies a pass: progress, and write-back started early so that the final sync is short.
+func (e *engine) background() (finish func()) {
+	quit := make(chan struct{})
+	var wg sync.WaitGroup
+	if e.o.Progress != nil {
+		wg.Go(func() { e.tick(quit, e.o.ProgressEvery, func() { e.o.Progress(e.progress()) }) })
+	}
+	if e.writing() {
+		var synced int64
+		wg.Go(func() {
+			e.tick(quit, time.Second, func() {
+				if n := e.written.Load(); n-synced > 64<<20 {
+					synced = n
+					_ = unix.Syncfs(e.dst) // a failure shows again in the final one
+				}
+			})
+		})
+	}
+	return sync.OnceFunc(func() {
+		close(quit)
+		wg.Wait()
+	})
+}
+
+func (e *engine) tick(quit <-chan struct{}, every time.Duration, do func()) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-quit:
+			return
+		case <-t.C:
+			do()
+		}
+	}
+}
+
+// task is a directory to visit or some files of one.
+type task struct {
+	n     *node
+	visit bool
+	files []int32
+}
+
+// queue is a stack of tasks: depth first, so few directories are open at a time.
+type queue struct {
+	mu   sync.Mutex
+	more *sync.Cond
+	list []task
+	open int // tasks queued or running
+}
+
+func newQueue() *queue {
+	q := &queue{}
+	q.more = sync.NewCond(&q.mu)
+	return q
+}
+
+func (q *queue) push(t ...task) {
+	q.mu.Lock()
+	q.list = append(q.list, t...)
+	q.open += len(t)
+	q.mu.Unlock()
+	if len(t) == 1 {
+		q.more.Signal()
+	} else {
+		q.more.Broadcast()
+	}
+}
+
+// pop waits for a task; false when all are done.
+func (q *queue) pop() (task, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.list) == 0 {
+		if q.open == 0 {
+			return task{}, false
+		}
+		q.more.Wait()
+	}
+	t := q.list[len(q.list)-1]
+	q.list[len(q.list)-1] = task{}
+	q.list = q.list[:len(q.list)-1]
+	return t, true
+}
+
+func (q *queue) done() {
+	q.mu.Lock()
+	q.open--
+	last := q.open == 0
+	q.mu.Unlock()
+	if last {
+		q.more.Broadcast()
+	}
+}

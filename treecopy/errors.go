@@ -1,0 +1,67 @@
+package treecopy
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors to test for with errors.Is.
+var (
+	ErrUnsupported = errors.New("tree copy is not supported on this system")
+	ErrNotEmpty    = errors.New("target is not empty")
+	ErrForeign     = errors.New("target holds the copy of another source")
+	ErrOverlap     = errors.New("source and target overlap")
+	ErrSwapped     = errors.New("source and target look swapped")
+	ErrNoSpace     = errors.New("not enough space")
+	ErrChanged     = errors.New("changed while being read")
+	ErrVanished    = errors.New("vanished during the pass")
+	ErrMount       = errors.New("is a mount point")
+	ErrDevice      = errors.New("is a device")
+	ErrIncomplete  = errors.New("entries were not copied")
+	ErrMismatch    = errors.New("target differs from the manifest")
+)
+
+// HintError is an error that a user can fix; Hint says how.
+type HintError struct {
+	Err  error
+	hint string
+}
+
+func (e *HintError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *HintError) Unwrap() error { return e.Err }
+
+// Hint is one sentence that names what to change.
+func (e *HintError) Hint() string { return e.hint }
+
+func hint(err error, format string, args ...any) error {
+	return &HintError{Err: err, hint: fmt.Sprintf(format, args...)}
+}
+
+// SpaceError says what the target lacks. It is an ErrNoSpace. Numbers that were not determined are 0.
+type SpaceError struct {
+	Path                  string
+	NeedBytes, FreeBytes  int64
+	NeedInodes, FreeNodes int64
+	Cause                 error // ENOSPC or EDQUOT when a write was refused; nil when foreseen
+}
+
+func (e *SpaceError) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("%s: %v (free: %d bytes, %d inodes)", e.Path, e.Cause, e.FreeBytes, e.FreeNodes)
+	}
+	return fmt.Sprintf("%s: not enough space: need %d bytes, have %d; need %d inodes, have %d",
+		e.Path, e.NeedBytes, e.FreeBytes, e.NeedInodes, e.FreeNodes)
+}
+
+// Is makes every SpaceError an ErrNoSpace.
+func (e *SpaceError) Is(target error) bool { return target == ErrNoSpace }
+
+// Unwrap gives the system's refusal, if there was one.
+func (e *SpaceError) Unwrap() error { return e.Cause }
+
+// Hint proposes a way out.
+func (e *SpaceError) Hint() string {
+	return "enlarge the target volume (inodes are made at format time on ext4: one per 16 KiB by default), then run again: the copy resumes"
+}

@@ -1,0 +1,157 @@
+package treecopy
+
+import (
+	"errors"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// release ends one part of a node's work. With the last part the directory is settled and closed, and its parent has one
+// part less.
+func (w *worker) release(n *node) {
+	for n != nil && n.left.Add(-1) == 0 {
+		if n.ready && !w.stopped() {
+			if err := w.settle(n); err != nil {
+				w.fail(n.path, err)
+			}
+		}
+		n.close()
+		n = n.parent
+	}
+}
+
+func (n *node) close() {
+	for _, fd := range []int{n.src, n.dst} {
+		if fd >= 0 {
+			_ = unix.Close(fd) // opened read-only
+		}
+	}
+	n.src, n.dst = -1, -1
+	n.entries, n.recs = nil, nil
+}
+
+// settle gives the finished directory its attributes and times, and hands its block to the manifest.
+func (w *worker) settle(n *node) error {
+	list, err := w.attrs.read(xattrs{fd: n.src})
+	if err != nil {
+		return err
+	}
+	n.attrs = sumAttrs(list)
+	if w.writing() && (n.parent != nil || !w.o.KeepRoot) {
+		if err := w.settleTarget(n, list); err != nil {
+			return err
+		}
+	}
+	self := n.record()
+	n.recs = slices.DeleteFunc(n.recs, func(r record) bool { return r.kind == 0 })
+	if w.out != nil {
+		if err := w.out.add(&self, n.path, n.recs); err != nil {
+			return err
+		}
+	}
+	return w.settleDelta(n, self)
+}
+
+// settleDelta hands the entries written by this pass to the delta manifest.
+func (w *worker) settleDelta(n *node, self record) error {
+	if w.delta == nil {
+		return nil
+	}
+	recs := slices.DeleteFunc(n.recs, func(r record) bool { return !r.wrote })
+	if len(recs) == 0 && !n.fresh {
+		return nil
+	}
+	return w.delta.add(&self, n.path, recs)
+}
+
+func (n *node) record() record {
+	return record{kind: 'd', name: n.path, stat: n.st, attrs: n.attrs}
+}
+
+// settleTarget writes only what differs, so that a pass without changes writes nothing.
+func (w *worker) settleTarget(n *node, want []attr) error {
+	have, err := w.attrs.read(xattrs{fd: n.dst})
+	if err != nil {
+		return err
+	}
+	now, err := fstat(n.dst)
+	if err != nil {
+		return err
+	}
+	changed, err := w.dress(xattrs{fd: n.dst}, &n.st, &now, want, have)
+	if err != nil {
+		return err
+	}
+	if changed && !n.fresh {
+		w.updated.Add(1)
+	}
+	if n.st.mtime != now.mtime {
+		return futimens(n.dst, n.st.mtime)
+	}
+	return nil
+}
+
+// dress sets owner, attributes and mode where they differ, in the order that keeps setuid bits and capabilities.
+func (e *engine) dress(x xattrs, want, have *stat, wantAttrs, haveAttrs []attr) (changed bool, err error) {
+	if want.uid != have.uid || want.gid != have.gid {
+		did, err := e.own(x, want, have)
+		if err != nil {
+			return changed, err
+		}
+		changed = changed || did
+	}
+	if changed || !equalAttrs(wantAttrs, haveAttrs) {
+		if _, err := e.attrs.apply(x, wantAttrs, haveAttrs); err != nil {
+			return changed, err
+		}
+		changed = true
+	}
+	if want.is(unix.S_IFLNK) {
+		return changed, nil
+	}
+	if mode := e.modeFor(want); changed || mode != have.mode&0o7777 {
+		if x.name == "" {
+			err = unix.Fchmod(x.fd, mode)
+		} else {
+			err = unix.Fchmodat(x.fd, x.name, mode, 0)
+		}
+		changed = true
+	}
+	return changed, err
+}
+
+// own gives the entry to the source's owner. Without the privilege that is noted once, and not tried again.
+func (e *engine) own(x xattrs, want, have *stat) (bool, error) {
+	if e.noOwner.Load() {
+		return false, nil
+	}
+	err := unix.Fchownat(x.fd, x.name, int(want.uid), int(want.gid), unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH)
+	if errors.Is(err, unix.EPERM) {
+		e.dropOwners()
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// dropOwners says once that owners are not kept.
+func (e *engine) dropOwners() {
+	if e.noOwner.CompareAndSwap(false, true) {
+		e.note("owners are not kept: that needs root or CAP_CHOWN; setuid and setgid bits of foreign files are dropped")
+	}
+}
+
+// modeFor is the mode to set. A setuid file must not become another user's program.
+func (e *engine) modeFor(want *stat) uint32 {
+	if e.noOwner.Load() && want.uid != uint32(unix.Geteuid()) && !want.is(unix.S_IFDIR) {
+		return want.mode & 0o1777
+	}
+	return want.mode & 0o7777
+}
+
+// touch remembers a directory whose times must be set again at the end.
+func (e *engine) touch(n *node) {
+	e.lateMu.Lock()
+	e.touched[n] = true
+	e.lateMu.Unlock()
+}
