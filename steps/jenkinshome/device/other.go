@@ -1,0 +1,18 @@
+//go:build !linux
+
+package device
+
+import (
+	"context"
+	"errors"
+)
+
+type system string
+
+var errUnsupported = errors.New("block devices can be used on Linux only")
+
+func (system) Find(context.Context, string) (string, error) { return "", errUnsupported }
+func (system) Holds(string) (string, error)                 { return "", errUnsupported }
+func (system) Format(context.Context, string) error         { return errUnsupported }
+func (system) Mount(string, string) (string, error)         { return "", errUnsupported }
+func (system) Unmount(string) error                         { return errUnsupported }

@@ -1,0 +1,173 @@
+package device
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pipectl.dev/steps"
+)
+
+// system is the node whose root file system is mounted at this path.
+type system string
+
+func (s system) at(path ...string) string {
+	return filepath.Join(append([]string{string(s)}, path...)...)
+}
+
+// Find looks for the NVMe serial number, which is the volume's id without its dash; where disks are not NVMe, there is no way to be sure.
+func (s system) Find(ctx context.Context, volumeID string) (string, error) {
+	want := strings.ReplaceAll(volumeID, "-", "")
+	for {
+		if path := s.bySerial(want); path != "" {
+			return path, nil
+		}
+		if !pause(ctx, time.Second) {
+			return "", notFound(volumeID)
+		}
+	}
+}
+
+func (s system) bySerial(want string) string {
+	disks, _ := filepath.Glob("/sys/block/nvme*") // the pattern is sound
+	for _, d := range disks {
+		serial, err := os.ReadFile(filepath.Join(d, "device", "serial"))
+		if err == nil && strings.TrimSpace(string(serial)) == want {
+			return s.at("dev", filepath.Base(d))
+		}
+	}
+	links, _ := filepath.Glob(s.at("dev/disk/by-id/*" + want))
+	for _, l := range links {
+		if to, err := os.Readlink(l); err == nil {
+			return s.at("dev", filepath.Base(to))
+		}
+	}
+	return ""
+}
+
+// Holds reads the superblocks of a device that nobody else may write.
+func (s system) Holds(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }() // read only
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return "", fmt.Errorf("%s: size: %w", path, err)
+	}
+	if size == 0 {
+		return "", fmt.Errorf("%s: has no size", path)
+	}
+	holds, err := probe(f, size)
+	if err != nil {
+		return "", fmt.Errorf("%s: superblocks: %w", path, err)
+	}
+	return holds, nil
+}
+
+// features are those that every e2fsprogs and kernel since 2018 knows: the volume outlives the node that formats it.
+const features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink," +
+	"extra_isize,metadata_csum"
+
+// Format runs the node's own mkfs.ext4 in a chroot: the mover's image has none.
+func (s system) Format(ctx context.Context, path string) error {
+	holds, err := s.Holds(path)
+	if err != nil {
+		return err
+	}
+	if holds != "" {
+		return notBlank(path, holds)
+	}
+	tool, err := s.mkfs()
+	if err != nil {
+		return err
+	}
+	inside := "/" + strings.TrimPrefix(strings.TrimPrefix(path, string(s)), "/")
+	cmd := exec.CommandContext(ctx, tool, "-q", "-m", "0", "-I", "256", "-O", features, "-E", "lazy_itable_init=1", inside)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C"}
+	if s.at("/") != "/" {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: string(s)}
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: mkfs.ext4: %w: %s", path, err, bytes.TrimSpace(out))
+	}
+	return s.flush(path)
+}
+
+func (s system) mkfs() (string, error) {
+	for _, p := range []string{"/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4", "/bin/mkfs.ext4"} {
+		if _, err := os.Stat(s.at(p)); err == nil {
+			return p, nil
+		}
+	}
+	return "", &steps.Error{Code: "NoMkfs", Category: steps.Precondition, Message: "the old node has no mkfs.ext4",
+		Hints: []string{"install e2fsprogs on it, or format the volume yourself with ext4"}}
+}
+
+// Mount compares what is mounted with what was asked for: a mount that did not happen would fill the node's own disk.
+func (s system) Mount(path, dir string) (string, error) {
+	holds, err := s.Holds(path)
+	if err != nil {
+		return "", err
+	}
+	if holds != "ext4" && holds != "xfs" {
+		return "", fmt.Errorf("%s: mount: holds %s, not ext4 or xfs", path, orBlank(holds))
+	}
+	if err := unix.Mount(path, dir, holds, unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOATIME, ""); err != nil {
+		return "", fmt.Errorf("%s: mount at %s: %w", path, dir, err)
+	}
+	var disk, root unix.Stat_t
+	if err := errors.Join(unix.Stat(path, &disk), unix.Stat(dir, &root)); err != nil {
+		return "", errors.Join(err, s.Unmount(dir))
+	}
+	if disk.Rdev != root.Dev {
+		return "", errors.Join(fmt.Errorf("%s: mount at %s: another device is there", path, dir), s.Unmount(dir))
+	}
+	return dir, nil
+}
+
+func orBlank(holds string) string {
+	if holds == "" {
+		return "nothing"
+	}
+	return holds
+}
+
+// Unmount does not detach lazily: a device that is still in use must not look free.
+func (s system) Unmount(root string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(root, &st); err != nil {
+		return err
+	}
+	for try := 0; ; try++ {
+		err := unix.Unmount(root, unix.UMOUNT_NOFOLLOW)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EBUSY) || try == 20 {
+			return fmt.Errorf("%s: unmount: %w", root, err)
+		}
+		pause(context.Background(), 250*time.Millisecond) // somebody may just be looking (a node agent's walk)
+	}
+	return nil
+}
+
+func (s system) flush(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
