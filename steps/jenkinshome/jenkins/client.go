@@ -35,7 +35,7 @@ func New(transport http.RoundTripper, path, user string, token steps.Secret) *Cl
 		http: &http.Client{Transport: transport, Jar: jar, Timeout: 2 * time.Minute,
 			// A redirect says where a browser should look next, not that anything was done.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		base: "http://jenkins.invalid/" + strings.Trim(path, "/"), user: user, token: token,
+		base: strings.TrimSuffix("http://jenkins.invalid/"+strings.Trim(path, "/"), "/"), user: user, token: token,
 	}
 }
 
