@@ -23,6 +23,7 @@ type ApplyOptions struct {
 	Namespace string                   // of namespaced objects that name none
 	Report    func(reconcile.Progress) // Start and Done of each object; called from several goroutines; nil: silent
 	Retry     time.Duration            // how long a kind or namespace that is still coming is waited for; zero: 30 s
+	Owner     *steps.Identity          // nil: whoever; else objects are stamped as ours, and one of another identity is refused
 }
 
 // Applied is what became, or would become, of one object.
@@ -69,7 +70,7 @@ func (c *Client) applyOne(ctx context.Context, obj *unstructured.Unstructured, o
 	}
 	var done *unstructured.Unstructured
 	err := c.patiently(ctx, o, func() error {
-		api, placed, err := c.place(obj, o.Namespace)
+		api, placed, err := c.place(obj, o)
 		if err != nil {
 			return err
 		}
@@ -81,6 +82,9 @@ func (c *Client) applyOne(ctx context.Context, obj *unstructured.Unstructured, o
 			change.Action = reconcile.Create
 		case err != nil:
 			return Explain(err)
+		}
+		if err := o.foreign(live); err != nil {
+			return err
 		}
 		if done, err = patchApply(ctx, api, placed, false); err != nil {
 			return err
@@ -104,11 +108,11 @@ func (c *Client) applyOne(ctx context.Context, obj *unstructured.Unstructured, o
 }
 
 // place finds the client for obj and fills in the namespace of a namespaced object that names none.
-func (c *Client) place(obj *unstructured.Unstructured, namespace string) (dynamic.ResourceInterface, *unstructured.Unstructured, error) {
+func (c *Client) place(obj *unstructured.Unstructured, o ApplyOptions) (dynamic.ResourceInterface, *unstructured.Unstructured, error) {
 	placed := obj.DeepCopy()
 	ref := RefOf(obj)
 	if ref.Namespace == "" {
-		ref.Namespace = cmp.Or(namespace, metav1.NamespaceDefault)
+		ref.Namespace = cmp.Or(o.Namespace, metav1.NamespaceDefault)
 	}
 	api, namespaced, err := c.Resource(ref)
 	if err != nil {
@@ -118,7 +122,23 @@ func (c *Client) place(obj *unstructured.Unstructured, namespace string) (dynami
 	if namespaced {
 		placed.SetNamespace(ref.Namespace)
 	}
+	if o.Owner != nil {
+		Stamp(placed, *o.Owner)
+	}
 	return api, placed, nil
+}
+
+// foreign refuses an object that another identity applied: server-side apply would not, since the manager is the same.
+func (o ApplyOptions) foreign(live *unstructured.Unstructured) error {
+	if o.Owner == nil || live == nil {
+		return nil
+	}
+	other := live.GetAnnotations()[IdentityAnnotation]
+	if other == "" || other == o.Owner.String() {
+		return nil
+	}
+	return &steps.Error{Code: "NotOurs", Category: steps.Conflict, Message: fmt.Sprintf("belongs to pipeline %q", other),
+		Hints: []string{"let that pipeline alone apply it, or remove its annotation " + IdentityAnnotation}}
 }
 
 // patchApply sends one server-side apply, a second time by force when all that stands against it was written by ourselves.

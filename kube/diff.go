@@ -41,7 +41,7 @@ func (c *Client) diffOne(ctx context.Context, obj *unstructured.Unstructured, o 
 	absent := func(ref ObjectRef, obj *unstructured.Unstructured) Applied {
 		return Applied{Ref: ref, Object: obj, Change: steps.Change{Kind: ref.ChangeKind(), Name: ref.ID(), Action: reconcile.Create}}
 	}
-	api, placed, err := c.place(obj, o.Namespace)
+	api, placed, err := c.place(obj, o)
 	if HasCode(err, CodeKindNotServed) {
 		return absent(ref, obj), nil
 	}
@@ -55,6 +55,9 @@ func (c *Client) diffOne(ctx context.Context, obj *unstructured.Unstructured, o 
 	}
 	if err != nil {
 		return Applied{}, fmt.Errorf("%s: %w", ref, Explain(err))
+	}
+	if err := o.foreign(live); err != nil {
+		return Applied{}, fmt.Errorf("%s: %w", ref, err)
 	}
 	wanted, err := patchApply(ctx, api, placed, true)
 	if err != nil {

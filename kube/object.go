@@ -3,8 +3,11 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -142,4 +145,41 @@ func (c *Client) WaitDeleted(ctx context.Context, refs []ObjectRef, report func(
 		return fmt.Errorf("%s still exists (%d in all): %w", left[0], len(left), err)
 	}
 	return err
+}
+
+// Labelled lists objects of every kind that is served and that we may list, by a label selector, as far as their marks go.
+func (c *Client) Labelled(ctx context.Context, selector string) ([]unstructured.Unstructured, error) {
+	lists, err := c.Typed.Discovery().ServerPreferredResources()
+	if err != nil && len(lists) == 0 {
+		return nil, fmt.Errorf("kinds: %w", Explain(err))
+	}
+	var mu sync.Mutex
+	var out []unstructured.Unstructured
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for _, list := range lists {
+		gv, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			return nil, fmt.Errorf("kinds: %s: %w", list.GroupVersion, err)
+		}
+		for _, r := range list.APIResources {
+			if !slices.Contains(r.Verbs, "list") || !slices.Contains(r.Verbs, "delete") {
+				continue
+			}
+			g.Go(func() error {
+				found, err := c.Dynamic.Resource(gv.WithResource(r.Name)).List(ctx, metav1.ListOptions{LabelSelector: selector})
+				if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
+					return nil // what we may not list we did not apply
+				}
+				if err != nil {
+					return fmt.Errorf("list %s: %w", r.Name, Explain(err))
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				out = append(out, found.Items...)
+				return nil
+			})
+		}
+	}
+	return out, g.Wait() //nolint:wrapcheck // says the kind already
 }

@@ -46,7 +46,7 @@ func (c *Client) EnsureJobAccount(ctx context.Context, a JobAccount) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Apply(ctx, objs, ApplyOptions{})
+	_, err = c.Apply(ctx, objs, ApplyOptions{Owner: &a.Owner})
 	return err
 }
 

@@ -1,0 +1,176 @@
+// Package labtest gives tests a real control plane, started by the lab binary that PIPECTL_LAB names, one per test binary.
+//
+// It is for tests only. It knows the lab's command line and control socket, nothing of what is tested.
+package labtest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Env names the variable with the path of the lab binary.
+const Env = "PIPECTL_LAB"
+
+// Lab is one running cluster.
+type Lab struct {
+	Dir        string
+	Kubeconfig string `json:"kubeconfig"`
+	Endpoint   string `json:"endpoint"`
+	CA         string `json:"ca"`
+	Control    string `json:"control"`
+
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+var (
+	mu     sync.Mutex
+	shared *Lab
+)
+
+// Main runs the tests of a package and then stops its cluster, if one was started.
+func Main(m *testing.M) {
+	code := m.Run()
+	if shared != nil {
+		shared.stop()
+	}
+	os.Exit(code)
+}
+
+// Cluster returns the package's cluster, starting it on first use. A package that uses it has Main in its TestMain. Under -short the
+// calling test is left out; otherwise a missing binary fails it.
+func Cluster(t *testing.T) *Lab {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a real control plane")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if shared == nil {
+		lab, err := start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared = lab
+	}
+	return shared
+}
+
+// Binary is the path of the lab binary.
+func Binary() (string, error) {
+	path := os.Getenv(Env)
+	if path == "" {
+		return "", fmt.Errorf("%s is not set: build the lab (make lab) and name it, or run with -short", Env)
+	}
+	return path, nil
+}
+
+func start() (*Lab, error) {
+	path, err := Binary()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "pipectl-labtest-")
+	if err != nil {
+		return nil, err
+	}
+	lab := &Lab{Dir: dir}
+	pipectl := os.Getenv("PIPECTL_BIN")
+	if pipectl == "" {
+		if pipectl, err = os.Executable(); err != nil {
+			return nil, err
+		}
+	}
+	// The test binary stands in for pipectl in pods: see package tests that start Jobs.
+	lab.cmd = exec.Command(path, "cluster", "--dir", filepath.Join(dir, "cluster"), "--name", "labtest", "--issuer", "https://issuer.invalid/labtest", //nolint:gosec // a test's own tool
+		"--nodes-dir", filepath.Join(dir, "nodes"), "--volumes-dir", filepath.Join(dir, "volumes"), "--pipectl", pipectl)
+	lab.cmd.Stderr = os.Stderr
+	stdin, err := lab.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	lab.stdin = stdin
+	out, err := lab.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := lab.cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, lab)
+	}
+	if err != nil {
+		lab.stop()
+		return nil, fmt.Errorf("lab cluster did not get ready: %w", err)
+	}
+	return lab, nil
+}
+
+func (l *Lab) stop() {
+	_ = l.stdin.Close()
+	done := make(chan struct{})
+	go func() { _ = l.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		_ = l.cmd.Process.Kill()
+	}
+	_ = os.RemoveAll(l.Dir)
+}
+
+// Node is what AddNode takes.
+type Node struct {
+	Name         string            `json:"name"`
+	InstanceID   string            `json:"instanceID"`
+	ProviderID   string            `json:"providerID"`
+	PrivateIP    string            `json:"privateIP"`
+	Zone         string            `json:"zone"`
+	Region       string            `json:"region"`
+	InstanceType string            `json:"instanceType"`
+	Labels       map[string]string `json:"labels"`
+}
+
+// AddNode makes a node appear.
+func (l *Lab) AddNode(t *testing.T, n Node) {
+	t.Helper()
+	l.Do(t, http.MethodPost, "/nodes", n)
+}
+
+// Do calls the lab's control socket and fails the test on anything but success.
+func (l *Lab) Do(t *testing.T, method, path string, body any) {
+	t.Helper()
+	raw, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", l.Control)
+	}}}
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://lab"+path, bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode >= 300 {
+		t.Fatalf("%s %s: %s: %s", method, path, resp.Status, text)
+	}
+}

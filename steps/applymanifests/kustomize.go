@@ -1,0 +1,158 @@
+package applymanifests
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"pipectl.dev/steps"
+)
+
+// kustomization is the path of dir's kustomization file, "" if it has none.
+func kustomization(dir string) string {
+	for _, name := range konfig.RecognizedKustomizationFileNames() {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			return path
+		}
+	}
+	return ""
+}
+
+// kustomize builds dir. What it names by URL is fetched by us first and given from memory, so that kustomize itself never uses the
+// network, nor git.
+func (l loader) kustomize(ctx context.Context, dir string) ([]byte, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	fs := &overlay{FileSystem: filesys.MakeFsOnDisk(), files: map[string][]byte{}}
+	if err := l.prefetch(ctx, fs, abs, map[string]bool{}); err != nil {
+		return nil, err
+	}
+	opts := krusty.MakeDefaultOptions()
+	opts.LoadRestrictions = types.LoadRestrictionsNone // the fetched files lie beside the kustomization, in memory
+	built, err := krusty.MakeKustomizer(opts).Run(fs, abs)
+	if err != nil {
+		return nil, &steps.Error{Code: "KustomizeFailed", Category: steps.BadInput, Message: "kustomize", Err: err}
+	}
+	raw, err := built.AsYaml()
+	if err != nil {
+		return nil, fmt.Errorf("kustomize: %w", err)
+	}
+	return raw, nil
+}
+
+// prefetch rewrites the kustomization of dir, and of those below it that it names, to use fetched copies.
+func (l loader) prefetch(ctx context.Context, fs *overlay, dir string, seen map[string]bool) error {
+	file := kustomization(dir)
+	if file == "" || seen[dir] {
+		return nil
+	}
+	seen[dir] = true
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return missing(err)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(raw, &doc); err != nil {
+		return bad("%s: %v", filepath.Base(file), err)
+	}
+	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+		return nil
+	}
+	changed := false
+	for i := 0; i+1 < len(doc.Content[0].Content); i += 2 {
+		key, list := doc.Content[0].Content[i], doc.Content[0].Content[i+1]
+		if key.Value != "resources" && key.Value != "bases" && key.Value != "components" {
+			continue
+		}
+		for _, item := range list.Content {
+			rewritten, err := l.entry(ctx, fs, dir, item, seen)
+			if err != nil {
+				return fmt.Errorf("%s:%d: %w", filepath.Base(file), item.Line, err)
+			}
+			changed = changed || rewritten
+		}
+	}
+	if !changed {
+		return nil
+	}
+	if raw, err = yaml.Marshal(&doc); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(file), err)
+	}
+	fs.files[file] = raw
+	return nil
+}
+
+func (l loader) entry(ctx context.Context, fs *overlay, dir string, item *yaml.Node, seen map[string]bool) (rewritten bool, err error) {
+	if !remote(item.Value) {
+		path := item.Value
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		if _, err := os.Stat(path); err != nil {
+			return false, &steps.Error{Code: "NoSuchPath", Category: steps.BadInput, Message: item.Value + ": no such file or directory",
+				Hints: []string{"Git repositories are not cloned: name the raw https URL of a file"}}
+		}
+		return false, l.prefetch(ctx, fs, path, seen)
+	}
+	if repository(item.Value) {
+		return false, bad("%s: Git repositories are not cloned: name the raw https URL of a file", item.Value)
+	}
+	raw, err := l.fetch(ctx, item.Value)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", item.Value, err)
+	}
+	if _, err := documents(raw); err != nil {
+		return false, fmt.Errorf("%s: is not a manifest: %w", item.Value, err)
+	}
+	sum := sha256.Sum256([]byte(item.Value))
+	name := ".fetched-" + hex.EncodeToString(sum[:8]) + ".yaml"
+	fs.files[filepath.Join(dir, name)] = raw
+	item.Value, item.Tag, item.Style = name, "!!str", 0
+	return true, nil
+}
+
+// repository reports URLs that kustomize would clone.
+func repository(address string) bool {
+	u, err := url.Parse(address)
+	return err != nil || strings.Contains(u.Path, "//") || u.Query().Has("ref") || strings.HasSuffix(u.Path, ".git")
+}
+
+// overlay is the disk with some files held in memory.
+type overlay struct {
+	filesys.FileSystem
+	files map[string][]byte
+}
+
+func (o *overlay) ReadFile(path string) ([]byte, error) {
+	if raw, ok := o.files[filepath.Clean(path)]; ok {
+		return raw, nil
+	}
+	return o.FileSystem.ReadFile(path) //nolint:wrapcheck // kustomize reads the cause
+}
+
+func (o *overlay) Exists(path string) bool {
+	_, ok := o.files[filepath.Clean(path)]
+	return ok || o.FileSystem.Exists(path)
+}
+
+func (o *overlay) CleanedAbs(path string) (filesys.ConfirmedDir, string, error) {
+	if _, ok := o.files[filepath.Clean(path)]; ok && !o.FileSystem.Exists(path) {
+		dir, err := filesys.ConfirmDir(o.FileSystem, filepath.Dir(path))
+		return dir, filepath.Base(path), err //nolint:wrapcheck // kustomize reads the cause
+	}
+	return o.FileSystem.CleanedAbs(path) //nolint:wrapcheck // kustomize reads the cause
+}

@@ -1,0 +1,230 @@
+package applymanifests
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+
+	"pipectl.dev/kube"
+	"pipectl.dev/steps"
+)
+
+// loader reads manifests; it never talks to a cluster.
+type loader struct {
+	dir   string // of the pipeline file
+	fetch func(ctx context.Context, url string) ([]byte, error)
+}
+
+// objects are the manifests of all paths with the settings put in, in the order in which they stand, followed by the Secrets.
+func (l loader) objects(ctx context.Context, env steps.Env, s Spec) ([]*unstructured.Unstructured, error) {
+	var objs []*unstructured.Unstructured
+	for i, p := range s.Paths {
+		if env.Unknown(fmt.Sprintf("paths[%d]", i)) {
+			continue
+		}
+		more, err := l.path(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("paths[%d] %s: %w", i, p, err)
+		}
+		objs = append(objs, more...)
+	}
+	known := func(i int) bool { return !env.Unknown(fmt.Sprintf("set[%d]", i)) && !env.Unknown("paths") }
+	if err := set(objs, s.Set, known); err != nil {
+		return nil, err
+	}
+	for _, x := range s.Secrets {
+		objs = append(objs, x.object())
+	}
+	return objs, twice(objs)
+}
+
+// twice refuses an object that is given two times: which one wins would depend on chance.
+func twice(objs []*unstructured.Unstructured) error {
+	seen := map[string]bool{}
+	for _, o := range objs {
+		id := o.GroupVersionKind().GroupKind().String() + " " + kube.RefOf(o).ID()
+		if seen[id] {
+			return bad("%s stands in the manifests twice", kube.RefOf(o))
+		}
+		seen[id] = true
+	}
+	return nil
+}
+
+func (l loader) path(ctx context.Context, path string) ([]*unstructured.Unstructured, error) {
+	if remote(path) {
+		raw, err := l.fetch(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		return documents(raw)
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(l.dir, path)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, missing(err)
+	}
+	if !info.IsDir() {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return nil, missing(err)
+		}
+		return documents(raw)
+	}
+	if kustomization(path) != "" {
+		raw, err := l.kustomize(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		return documents(raw)
+	}
+	return directory(path)
+}
+
+func missing(err error) error {
+	return &steps.Error{Code: "NoSuchPath", Category: steps.BadInput, Err: err, Hints: []string{"`paths` are relative to the pipeline file"}}
+}
+
+// directory reads all manifests of one directory, not of those below it.
+func directory(dir string) ([]*unstructured.Unstructured, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, missing(err)
+	}
+	var out []*unstructured.Unstructured
+	for _, e := range entries {
+		if e.IsDir() || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, missing(err)
+		}
+		objs, err := documents(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Name(), err)
+		}
+		out = append(out, objs...)
+	}
+	if len(out) == 0 {
+		return nil, bad("no manifests (*.yaml, *.yml, *.json) in it")
+	}
+	return out, nil
+}
+
+// documents decodes a stream of YAML documents or JSON; lists are taken apart.
+func documents(raw []byte) ([]*unstructured.Unstructured, error) {
+	var out []*unstructured.Unstructured
+	dec := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), 4096)
+	for n := 1; ; n++ {
+		var doc runtime.RawExtension
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, bad("document %d: %v", n, err)
+		}
+		text := bytes.TrimSpace(doc.Raw)
+		if len(text) == 0 || bytes.Equal(text, []byte("null")) {
+			continue
+		}
+		objs, err := decode(text)
+		if err != nil {
+			return nil, bad("document %d: %v", n, err)
+		}
+		out = append(out, objs...)
+	}
+}
+
+func decode(raw []byte) ([]*unstructured.Unstructured, error) {
+	obj, _, err := unstructured.UnstructuredJSONScheme.Decode(raw, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if list, ok := obj.(*unstructured.UnstructuredList); ok {
+		var out []*unstructured.Unstructured
+		for i := range list.Items {
+			out = append(out, &list.Items[i])
+		}
+		return out, nil
+	}
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("expected an object, got %T", obj)
+	}
+	if u.GetAPIVersion() == "" {
+		return nil, errors.New("has no apiVersion")
+	}
+	if u.GetName() == "" {
+		return nil, fmt.Errorf("%s has no metadata.name", u.GetKind())
+	}
+	return []*unstructured.Unstructured{u}, nil
+}
+
+func (x SecretSpec) object() *unstructured.Unstructured {
+	data := map[string]any{}
+	for k, v := range x.Data {
+		data[k] = base64.StdEncoding.EncodeToString([]byte(v.Reveal()))
+	}
+	o := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "type": x.Type, "data": data,
+	}}
+	o.SetNamespace(x.Namespace)
+	o.SetName(x.Name)
+	if len(x.Labels) > 0 {
+		o.SetLabels(maps.Clone(x.Labels))
+	}
+	return o
+}
+
+// images lists the container images that objects name, at any depth.
+func images(objs []*unstructured.Unstructured) []string {
+	found := map[string]bool{}
+	for _, o := range objs {
+		if o.GetKind() != "CustomResourceDefinition" {
+			collect(o.Object, found)
+		}
+	}
+	return slices.AppendSeq([]string{}, slices.Values(slices.Sorted(maps.Keys(found))))
+}
+
+func collect(v any, found map[string]bool) {
+	switch x := v.(type) {
+	case []any:
+		for _, e := range x {
+			collect(e, found)
+		}
+	case map[string]any:
+		for _, key := range []string{"containers", "initContainers"} {
+			list, _ := x[key].([]any)
+			for _, c := range list {
+				m, _ := c.(map[string]any)
+				if image, ok := m["image"].(string); ok && image != "" {
+					found[image] = true
+				}
+			}
+		}
+		for _, e := range x {
+			collect(e, found)
+		}
+	}
+}
+
+func remote(path string) bool {
+	return strings.HasPrefix(path, "https://") || strings.HasPrefix(path, "http://")
+}
