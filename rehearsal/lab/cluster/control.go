@@ -24,7 +24,7 @@ type nodePool interface {
 
 // addon is what the control API does with an add-on.
 type addon interface {
-	SetActive(ctx context.Context, active bool) error
+	SetActive(ctx context.Context, active bool, roleARN string) error
 }
 
 type controlServer struct {
@@ -83,11 +83,14 @@ func controlHandler(nodes nodePool, ebs addon) http.Handler {
 			reply(w, http.StatusNotFound, map[string]string{"error": "addon " + r.PathValue("name") + ": only " + addonEBS + " is played"})
 			return
 		}
-		var state struct{ Active bool }
+		var state struct {
+			Active  bool   `json:"active"`
+			RoleARN string `json:"roleArn"` // the add-on's serviceAccountRoleArn, where it has one
+		}
 		if !read(w, r, &state) {
 			return
 		}
-		if err := ebs.SetActive(r.Context(), state.Active); err != nil {
+		if err := ebs.SetActive(r.Context(), state.Active, state.RoleARN); err != nil {
 			refuse(w, err)
 			return
 		}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -70,24 +69,40 @@ func (w *worker) argocdFlags(ctx context.Context, s *setting, p *play, role stri
 		return append(flags, "--disable-tls", "--redis="+cache, "--address="+w.address, fmt.Sprintf("--port=%d", repoServerPort),
 			"--metrics-address="+w.address, fmt.Sprintf("--metrics-port=%d", repoServerMetricsPort)), nil
 	case "argocd-server":
-		return append(flags, "--repo-server="+repo, "--repo-server-plaintext", "--redis="+cache, "--staticassets=", "--address="+w.address,
-			fmt.Sprintf("--port=%d", serverPort), "--metrics-address="+w.address, fmt.Sprintf("--metrics-port=%d", serverMetricsPort)), nil
+		// The server calls itself on localhost, so it must have a port of its own there.
+		port, err := movePort(p, serverPort, w.address)
+		if err != nil {
+			return nil, err
+		}
+		return append(flags, "--repo-server="+repo, "--repo-server-plaintext", "--redis="+cache, "--staticassets=", "--address=127.0.0.1",
+			"--port="+port, "--metrics-address="+w.address, fmt.Sprintf("--metrics-port=%d", serverMetricsPort)), nil
 	case "argocd-applicationset-controller":
 		return append(flags, "--argocd-repo-server="+repo, "--repo-server-plaintext", "--metrics-addr="+join(w.address, 8080),
 			"--probe-addr="+join(w.address, 8081), "--webhook-addr="+join(w.address, 7000)), nil
 	}
 	// The controller serves metrics and health on all addresses, so its port must be free on all of them.
-	port, err := freePort()
+	port, err := movePort(p, controllerMetricsPort, w.address)
 	if err != nil {
 		return nil, err
 	}
+	return append(flags, "--repo-server="+repo, "--repo-server-plaintext", "--redis="+cache, "--metrics-port="+port), nil
+}
+
+// movePort gives a container port a free port of 127.0.0.1; the others stay on the pod's own address.
+func movePort(p *play, container int, address string) (string, error) {
+	l, err := net.Listen("tcp4", ":0")
+	if err != nil {
+		return "", fmt.Errorf("free port: %w", err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
 	p.addr = func(asked int) string {
-		if asked == controllerMetricsPort {
+		if asked == container {
 			return join("127.0.0.1", port)
 		}
-		return join(w.address, asked)
+		return join(address, asked)
 	}
-	return append(flags, "--repo-server="+repo, "--repo-server-plaintext", "--redis="+cache, "--metrics-port="+strconv.Itoa(port)), nil
+	return strconv.Itoa(port), nil
 }
 
 // argocdEnv adds what Argo CD finds by fixed paths in its image, and shorter waits where the pod asks for none.
@@ -157,18 +172,4 @@ func (w *worker) accountKubeconfig(s *setting, path string) error {
 		return err
 	}
 	return os.WriteFile(path, data, 0o600)
-}
-
-// freePort is a port that is free on all addresses now.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp4", ":0")
-	if err != nil {
-		return 0, fmt.Errorf("free port: %w", err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(strings.TrimSpace(l.Addr().String()))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(port)
 }

@@ -1,5 +1,0 @@
-package jenkins
-
-import "context"
-
-func Main(ctx context.Context, args []string) error { <-ctx.Done(); return nil }
