@@ -1,0 +1,127 @@
+package treecopy
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"pipectl.dev/treecopy/treetest"
+)
+
+const childEnv = "TREECOPY_TEST_CHILD" // SRC of a copy to DST, in the process that gets killed
+
+func TestMain(m *testing.M) {
+	if src := os.Getenv(childEnv); src != "" {
+		dst := os.Getenv(childEnv + "_DST")
+		_, err := Copy(context.Background(), src, dst, Options{Delete: true, Manifest: filepath.Join(dst, ManifestName)})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// child starts a copy in a process of its own.
+func child(t *testing.T, src, dst string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+src, childEnv+"_DST="+dst)
+	cmd.Stderr = os.Stderr
+	must(t, cmd.Start())
+	return cmd
+}
+
+// kills is how often the copy is killed: 20 with -short, 60 otherwise, or TREECOPY_KILLS.
+func kills(t *testing.T) int {
+	if s := os.Getenv("TREECOPY_KILLS"); s != "" {
+		n, err := strconv.Atoi(s)
+		must(t, err)
+		return n
+	}
+	if testing.Short() {
+		return 20
+	}
+	return 60
+}
+
+func TestACopyKilledAnywhereEndsEqualWhenRunAgain(t *testing.T) {
+	base := scratch(t)
+	src, dst := filepath.Join(base, "src"), filepath.Join(base, "dst")
+	must(t, treetest.JenkinsHome(src, treetest.Options{Files: 1200, Seed: 3}))
+	oddEntries(t, src)
+	before := snapshot(t, src)
+
+	began := time.Now()
+	must(t, child(t, src, dst).Wait())
+	whole := time.Since(began)
+	seed := uint64(time.Now().UnixNano())
+	r := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d, an undisturbed copy takes %v", seed, whole)
+
+	killed := 0
+	for i := range kills(t) {
+		prepare(t, r, dst)
+		for range 1 + r.IntN(3) { // several deaths may meet the same target
+			cmd := child(t, src, dst)
+			timer := time.AfterFunc(time.Duration(r.Int64N(int64(whole))), func() { _ = cmd.Process.Kill() }) // it may be done already
+			if cmd.Wait() != nil {
+				killed++
+			}
+			timer.Stop()
+		}
+		if _, err := Copy(t.Context(), src, dst, Options{Delete: true, Manifest: filepath.Join(dst, ManifestName)}); err != nil {
+			t.Fatalf("seed %d, round %d: %v", seed, i, err)
+		}
+		mustEqual(t, src, dst)
+		noTemps(t, dst)
+		if t.Failed() {
+			t.Fatalf("seed %d, round %d", seed, i)
+		}
+	}
+	if d := cmp.Diff(before, snapshot(t, src)); d != "" {
+		t.Errorf("the source changed:\n%s", d)
+	}
+	if killed < kills(t)/2 {
+		t.Errorf("only %d processes were killed before their end", killed)
+	}
+	if _, err := VerifyFile(t.Context(), dst, filepath.Join(dst, ManifestName), Options{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// oddEntries adds what a Jenkins home does not have.
+func oddEntries(t *testing.T, src string) {
+	t.Helper()
+	must(t, os.WriteFile(filepath.Join(src, "large"), make([]byte, 9<<20), 0o600))
+	must(t, os.Link(filepath.Join(src, "large"), filepath.Join(src, "jobs", "large again")))
+	must(t, unix.Mkfifo(filepath.Join(src, "pipe"), 0o644))
+	f, err := os.Create(filepath.Join(src, "sparse"))
+	must(t, err)
+	_, err = f.WriteAt([]byte("end"), 40<<20)
+	must(t, err)
+	must(t, f.Close())
+}
+
+// prepare leaves the target of the former round as it is, empties it, or damages it.
+func prepare(t *testing.T, r *rand.Rand, dst string) {
+	t.Helper()
+	switch r.IntN(3) {
+	case 0:
+		must(t, os.RemoveAll(dst))
+	case 1:
+		must(t, os.RemoveAll(filepath.Join(dst, "jobs")))
+		must(t, os.MkdirAll(filepath.Join(dst, "surplus", "deep"), 0o755))
+		must(t, os.WriteFile(filepath.Join(dst, "surplus", "deep", TempPrefix+"dead-1"), nil, 0o600))
+	}
+}
