@@ -119,7 +119,7 @@ func (p *play) down(ctx context.Context) error {
 			left = append(left, r.Kind+" "+r.ID)
 		}
 	}
-	only := len(left) == 1 && strings.HasPrefix(left[0], "ec2:Volume ")
+	only := len(left) == 1 && strings.HasPrefix(left[0], "volume ")
 	p.check("down", "only the volume is left in the cloud", only, strings.Join(left, ", "))
 	sum, err := digest(fs, nil)
 	p.sums = append(p.sums, sum)
@@ -154,7 +154,7 @@ func (p *play) moved() bool {
 // volume is the directory with the content of the one volume that pipectl made.
 func (p *play) volume() (string, error) {
 	for _, r := range p.world.cloud.Resources() {
-		if r.Kind == "ec2:Volume" && r.Tags["pipectl.dev/identity"] != "" {
+		if r.Kind == "volume" && r.Tags["pipectl.dev/identity"] != "" {
 			return p.world.lab.VolumeFS(r.ID), nil
 		}
 	}

@@ -99,8 +99,7 @@ func (w *world) startCloud(ctx context.Context) error {
 	mux.Handle("GET "+mirrorPath, mirror{lab: w.lab.Bin})
 	w.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { _ = w.server.Serve(listener) }()
-	w.seed()
-	return nil
+	return w.seed()
 }
 
 // killed is called by the emulator in the middle of a call: the client must die before it sees the answer.
@@ -112,18 +111,21 @@ func (w *world) killed() {
 }
 
 // seed puts into the cloud what is there before pipectl comes: the old machines and the secrets that the pipeline asks for.
-func (w *world) seed() {
+func (w *world) seed() error {
 	for _, m := range oldMachines(w.outline.Spec.Region) {
-		w.cloud.SeedInstance(aws.SeededInstance{ID: m.ID, Name: m.Name, PrivateIP: m.IP, Zone: m.Zone, Type: m.Type})
+		if _, err := w.cloud.SeedInstance(aws.InstanceSeed{ID: m.ID, Name: m.Name, PrivateIP: m.IP, Zone: m.Zone, Type: m.Type}); err != nil {
+			return err
+		}
 	}
 	for _, p := range w.outline.Spec.Params {
 		switch {
 		case p.From.SSM != "":
-			w.cloud.SeedParameter(p.From.SSM, randomHex())
+			w.cloud.SeedParameter(p.From.SSM, randomHex(), true)
 		case p.From.Env != "":
 			w.secrets[p.From.Env] = randomHex()
 		}
 	}
+	return nil
 }
 
 func randomHex() string {
