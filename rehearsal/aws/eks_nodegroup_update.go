@@ -1,0 +1,129 @@
+package aws
+
+import "slices"
+
+// updatableGroup finds a node group that can take a change, or the update that the same token started.
+func (c *Cloud) updatableGroup(req *request) (*cluster, *nodegroup, *update, error) {
+	cl, g, err := c.nodegroupOf(req)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	id, err := c.once(req, text(req.body, "clientRequestToken"), func(id string) bool { return cl.updates[id] != nil })
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if id != "" {
+		return cl, g, cl.updates[id], nil
+	}
+	if g.status != "ACTIVE" && g.status != "DEGRADED" {
+		return nil, nil, nil, failStatus(409, "ResourceInUseException", "Nodegroup cannot be updated as it is currently not in Active State")
+	}
+	return cl, g, nil, nil
+}
+
+func (c *Cloud) updateNodegroupConfig(req *request) (any, error) {
+	cl, g, running, err := c.updatableGroup(req)
+	if err != nil {
+		return nil, err
+	}
+	if running != nil {
+		return running.doc(), nil
+	}
+	b := req.body
+	trial := *g
+	if err := trial.scale(object(b, "scalingConfig"), false); err != nil {
+		return nil, err
+	}
+	trial.taints = slices.Clone(g.taints)
+	taints := object(b, "taints")
+	if err := trial.setTaints(taints["addOrUpdateTaints"]); err != nil {
+		return nil, err
+	}
+	gone := &nodegroup{}
+	if err := gone.setTaints(taints["removeTaints"]); err != nil {
+		return nil, err
+	}
+	g.min, g.desired, g.max = trial.min, trial.desired, trial.max
+	g.taints = slices.DeleteFunc(trial.taints, func(t Taint) bool {
+		return slices.ContainsFunc(gone.taints, func(o Taint) bool { return o.Key == t.Key && o.Effect == t.Effect })
+	})
+	for k, v := range textMap(object(b, "labels"), "addOrUpdateLabels") {
+		g.labels[k] = v
+	}
+	for _, k := range textList(object(b, "labels"), "removeLabels") {
+		delete(g.labels, k)
+	}
+	if u := object(b, "updateConfig"); u != nil {
+		g.doc["updateConfig"] = u
+	}
+	u := c.startGroupUpdate(req, cl, g, "ConfigUpdate", func() { c.resize(cl, g) })
+	return u.doc(), nil
+}
+
+func (c *Cloud) startGroupUpdate(req *request, cl *cluster, g *nodegroup, kind string, apply func()) *update {
+	u := c.startUpdate(req, cl, kind, nil)
+	u.group = g.name
+	c.remember(req, text(req.body, "clientRequestToken"), u.id)
+	g.status = "UPDATING"
+	c.spend(req, "eks:UpdateNodegroup", g.arn, nil, func() { apply(); g.status, u.status = "ACTIVE", "Successful" })
+	return u
+}
+
+// resize launches or ends instances until the group has its desired size.
+func (c *Cloud) resize(cl *cluster, g *nodegroup) {
+	have := len(g.instances)
+	if have < g.desired {
+		c.launchNodes(cl, g, g.desired)
+		c.nodesJoined(cl, g, g.instances[have:])
+		return
+	}
+	leaving := slices.Clone(g.instances[g.desired:])
+	g.instances = g.instances[:g.desired]
+	if len(leaving) == 0 {
+		return
+	}
+	nodes := worldInstances(leaving)
+	c.tell(func() { c.world.NodesLeaving(cl.name, nodes) })
+	for _, i := range leaving {
+		i.state = "shutting-down"
+		c.after(c.draw("ec2:TerminateInstances"), func() { c.terminate(i) })
+	}
+}
+
+// updateNodegroupVersion replaces the instances: new ones join, then the old ones leave.
+func (c *Cloud) updateNodegroupVersion(req *request) (any, error) {
+	cl, g, running, err := c.updatableGroup(req)
+	if err != nil {
+		return nil, err
+	}
+	if running != nil {
+		return running.doc(), nil
+	}
+	v := versionNamed(cl.version)
+	if asked := text(req.body, "version"); asked != "" && asked != cl.version {
+		return nil, fail("InvalidParameterException", "Requested Nodegroup version %s is not supported for cluster version %s", asked, cl.version)
+	}
+	if spec := object(req.body, "launchTemplate"); spec != nil {
+		if err := c.checkTemplate(g, map[string]any{"launchTemplate": spec}); err != nil {
+			return nil, err
+		}
+		g.doc["launchTemplate"] = spec
+	}
+	release := text(req.body, "releaseVersion")
+	if release == "" {
+		release = v.release()
+	}
+	u := c.startGroupUpdate(req, cl, g, "VersionUpdate", func() {
+		g.doc["version"], g.doc["releaseVersion"] = v.name, release
+		old := g.instances
+		g.instances = nil
+		c.launchNodes(cl, g, g.desired)
+		c.nodesJoined(cl, g, g.instances)
+		nodes := worldInstances(old)
+		c.tell(func() { c.world.NodesLeaving(cl.name, nodes) })
+		for _, i := range old {
+			c.terminate(i)
+		}
+	})
+	return u.doc(), nil
+}

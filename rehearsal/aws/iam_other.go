@@ -1,0 +1,47 @@
+package aws
+
+import "strings"
+
+var iamOtherOperations = map[string]operation{
+	"SimulatePrincipalPolicy":     reads((*Cloud).simulatePrincipalPolicy, "PolicySourceArn"),
+	"ListAccountAliases":          reads((*Cloud).listAccountAliases),
+	"GetUser":                     reads((*Cloud).getUser),
+	"ListInstanceProfilesForRole": reads((*Cloud).listInstanceProfilesForRole, "RoleName"),
+}
+
+// simulatePrincipalPolicy answers from Options.Policies and the role's own policies.
+func (c *Cloud) simulatePrincipalPolicy(req *request) (any, error) {
+	who := identityOf(req.form.Get("PolicySourceArn"))
+	allowed, restricted := c.opt.Policies[who]
+	var rows []node
+	for _, action := range list(req, "ActionNames.member") {
+		decision := "allowed"
+		if restricted && !matchesAny(allowed, action) {
+			decision = "implicitDeny"
+		}
+		if strings.Contains(who, ":role/") && c.opt.EvaluateRoles && !restricted && !c.roleAllows(who, action, req) {
+			decision = "implicitDeny"
+		}
+		rows = append(rows, group("", el("EvalActionName", action), el("EvalResourceName", "*"), el("EvalDecision", decision)))
+	}
+	return marked(c, req, "EvaluationResults", rows)
+}
+
+func (c *Cloud) listAccountAliases(req *request) (any, error) {
+	return marked(c, req, "AccountAliases", nil)
+}
+
+func (c *Cloud) getUser(req *request) (any, error) {
+	name := req.form.Get("UserName")
+	if name == "" {
+		name = req.principal[strings.LastIndex(req.principal, "/")+1:]
+	}
+	return []node{group("User", el("UserName", name), el("Path", "/"), el("UserId", "AIDAREHEARSAL"), el("Arn", "arn:aws:iam::"+c.opt.Account+":user/"+name), el("CreateDate", c.start))}, nil
+}
+
+func (c *Cloud) listInstanceProfilesForRole(req *request) (any, error) {
+	if _, err := c.roleNamed(req.form.Get("RoleName")); err != nil {
+		return nil, err
+	}
+	return marked(c, req, "InstanceProfiles", nil)
+}

@@ -1,0 +1,135 @@
+package aws
+
+import (
+	"path"
+	"strings"
+)
+
+// operation is one emulated action. run holds the lock; prepare does not.
+type operation struct {
+	write   bool
+	class   string // of a write: resource (default), lock, token, tag
+	need    []string
+	prepare func(*Cloud, *request) error
+	run     func(*Cloud, *request) (any, error)
+}
+
+// operations is all that the emulator knows, by service and action.
+var operations map[string]map[string]operation
+
+func init() {
+	operations = map[string]map[string]operation{
+		"ec2": {}, "iam": {}, "sts": {}, "eks": {}, "ssm": {}, "servicequotas": {},
+	}
+	for service, tables := range map[string][]map[string]operation{
+		"ec2": {vpcOperations, gatewayOperations, routeOperations, groupOperations, interfaceOperations, templateOperations,
+			instanceOperations, volumeOperations, snapshotOperations, zoneOperations, ec2TagOperations},
+		"iam":           {roleOperations, rolePolicyOperations, providerOperations, iamOtherOperations},
+		"sts":           {stsOperations},
+		"eks":           {clusterOperations, nodegroupOperations, addonOperations, accessOperations, podIdentityOperations, eksTagOperations},
+		"ssm":           {parameterOperations},
+		"servicequotas": {quotaOperations},
+	} {
+		for _, t := range tables {
+			for action, o := range t {
+				operations[service][action] = o
+			}
+		}
+	}
+}
+
+func reads(run func(*Cloud, *request) (any, error), need ...string) operation {
+	return operation{run: run, need: need}
+}
+
+func writes(run func(*Cloud, *request) (any, error), need ...string) operation {
+	return operation{run: run, need: need, write: true, class: "resource"}
+}
+
+func tags(run func(*Cloud, *request) (any, error), need ...string) operation {
+	return operation{run: run, need: need, write: true, class: "tag"}
+}
+
+// require checks parameters that the service would miss. For query protocols a name matches itself or NAME.1.
+func require(req *request, need []string) error {
+	for _, name := range need {
+		switch protocols[req.service] {
+		case ec2Query:
+			if !req.form.Has(name) && !req.form.Has(name+".1") && !hasPrefix(req, name+".") {
+				return fail("MissingParameter", "The request must contain the parameter %s", name)
+			}
+		case awsQuery:
+			if req.form.Get(name) == "" {
+				return fail("ValidationError", "1 validation error detected: Value null at '%s' failed to satisfy constraint: Member must not be null", lowerFirst(name))
+			}
+		default:
+			if req.body[name] == nil && req.vars[name] == "" {
+				code := "ValidationException"
+				if req.service == "eks" {
+					code = "InvalidParameterException"
+				}
+				return fail(code, "1 validation error detected: Value null at '%s' failed to satisfy constraint: Member must not be null", name)
+			}
+		}
+	}
+	return nil
+}
+
+func hasPrefix(req *request, p string) bool {
+	for k := range req.form {
+		if strings.HasPrefix(k, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
+
+// permit applies Options.Policies and, where asked for, the policies of the role that a session belongs to.
+func (c *Cloud) permit(req *request) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	who := identityOf(req.principal)
+	action := req.service + ":" + req.action
+	allowed, restricted := c.opt.Policies[who]
+	if restricted && !matchesAny(allowed, action) {
+		return denied(req, action)
+	}
+	if !restricted && c.opt.EvaluateRoles && strings.Contains(req.principal, ":assumed-role/") && !c.roleAllows(who, action, req) {
+		return denied(req, action)
+	}
+	return nil
+}
+
+// identityOf turns a session ARN into the ARN of its role; others stay.
+func identityOf(arn string) string {
+	rest, ok := strings.CutPrefix(arn, "arn:aws:sts::")
+	if !ok {
+		return arn
+	}
+	account, tail, _ := strings.Cut(rest, ":assumed-role/")
+	role, _, _ := strings.Cut(tail, "/")
+	return "arn:aws:iam::" + account + ":role/" + role
+}
+
+func matchesAny(patterns []string, s string) bool {
+	for _, p := range patterns {
+		if ok, err := path.Match(strings.ToLower(p), strings.ToLower(s)); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+// denied words a refusal as the service does; EC2 has a code of its own.
+func denied(req *request, action string) error {
+	msg := "User: " + req.principal + " is not authorized to perform: " + action + " because no identity-based policy allows the " + action + " action"
+	switch req.service {
+	case "ec2":
+		return failStatus(403, "UnauthorizedOperation", "You are not authorized to perform this operation. %s", msg)
+	case "iam", "sts":
+		return failStatus(403, "AccessDenied", "%s", msg)
+	}
+	return failStatus(403, "AccessDeniedException", "%s", msg)
+}

@@ -1,0 +1,130 @@
+package aws
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"sync"
+	"time"
+)
+
+// StandIn is a World without any cluster: endpoints that nobody answers, one key pair for all issuers, and a record of
+// what it was told. Tests embed it and override what they need.
+type StandIn struct {
+	mu      sync.Mutex
+	key     *rsa.PrivateKey
+	issuers map[string]string
+	told    []string
+}
+
+// NewStandIn makes a StandIn; the key is made on first use.
+func NewStandIn() *StandIn { return newStandIn() }
+
+func newStandIn() *StandIn { return &StandIn{issuers: map[string]string{}} }
+
+func (s *StandIn) tell(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = append(s.told, fmt.Sprintf(format, args...))
+}
+
+// Told lists the notifications so far, one line each.
+func (s *StandIn) Told() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.told...)
+}
+
+func (s *StandIn) ClusterCreating(name, version, issuer string) {
+	s.tell("cluster creating %s %s", name, version)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.issuers[name] = issuer
+}
+
+func (s *StandIn) ClusterEndpoint(_ context.Context, name string) (string, string, error) {
+	return "https://" + name + ".eks.rehearsal.invalid", base64.StdEncoding.EncodeToString([]byte("-----BEGIN CERTIFICATE-----\nrehearsal\n-----END CERTIFICATE-----\n")), nil
+}
+
+func (s *StandIn) ClusterDeleted(name string) { s.tell("cluster deleted %s", name) }
+
+func (s *StandIn) NodesJoined(cluster, group string, nodes []Instance) {
+	s.tell("nodes joined %s %s %d", cluster, group, len(nodes))
+}
+func (s *StandIn) NodesLeaving(cluster string, nodes []Instance) {
+	s.tell("nodes leaving %s %d", cluster, len(nodes))
+}
+func (s *StandIn) AddonState(cluster, addon string, active bool) {
+	s.tell("addon %s %s %t", cluster, addon, active)
+}
+func (s *StandIn) VolumeAttached(instanceID, volumeID, device string) {
+	s.tell("attached %s %s %s", volumeID, instanceID, device)
+}
+func (s *StandIn) VolumeDetached(instanceID, volumeID string) {
+	s.tell("detached %s %s", volumeID, instanceID)
+}
+func (s *StandIn) VolumeDeleted(volumeID string) { s.tell("volume deleted %s", volumeID) }
+func (s *StandIn) SnapshotCreated(volumeID, snapshotID string) {
+	s.tell("snapshot %s of %s", snapshotID, volumeID)
+}
+func (s *StandIn) VolumeFromSnapshot(snapshotID, volumeID string) {
+	s.tell("volume %s from %s", volumeID, snapshotID)
+}
+
+func (s *StandIn) signer() (*rsa.PrivateKey, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key == nil {
+		k, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			return nil, fmt.Errorf("stand-in key: %w", err)
+		}
+		s.key = k
+	}
+	return s.key, nil
+}
+
+// JWKS is the key set of the stand-in's one key.
+func (s *StandIn) JWKS(context.Context, string) ([]byte, error) {
+	k, err := s.signer()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{"keys": []any{map[string]any{"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "stand-in",
+		"n": base64.RawURLEncoding.EncodeToString(k.N.Bytes()), "e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(k.E)).Bytes())}}})
+}
+
+// Token is a service account token of a cluster, valid for ten minutes.
+func (s *StandIn) Token(cluster, namespace, account, audience string) (string, error) {
+	s.mu.Lock()
+	issuer := s.issuers[cluster]
+	s.mu.Unlock()
+	now := time.Now()
+	return s.Sign(map[string]any{"iss": issuer, "sub": "system:serviceaccount:" + namespace + ":" + account, "aud": []string{audience},
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix()})
+}
+
+// Sign makes an RS256 token of any claims.
+func (s *StandIn) Sign(claims map[string]any) (string, error) {
+	k, err := s.signer()
+	if err != nil {
+		return "", err
+	}
+	body, err := json.Marshal(claims)
+	if err != nil {
+		return "", fmt.Errorf("stand-in token: %w", err)
+	}
+	unsigned := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","kid":"stand-in"}`)) + "." + base64.RawURLEncoding.EncodeToString(body)
+	sum := sha256.Sum256([]byte(unsigned))
+	sig, err := rsa.SignPKCS1v15(rand.Reader, k, crypto.SHA256, sum[:])
+	if err != nil {
+		return "", fmt.Errorf("stand-in token: %w", err)
+	}
+	return unsigned + "." + base64.RawURLEncoding.EncodeToString(sig), nil
+}
