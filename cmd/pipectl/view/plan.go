@@ -1,0 +1,239 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"pipectl.dev/engine"
+	"pipectl.dev/steps"
+)
+
+// Plan writes what a run would do, for people: changes, cost, expected time, and what is known only later and why.
+func Plan(w io.Writer, p *engine.PlanReport, st Style) {
+	d := planText{w: w, p: p, st: st}
+	d.heading()
+	for _, s := range p.Stages {
+		if s.State != engine.NotPlanned {
+			d.stage(s)
+		}
+	}
+	d.total()
+}
+
+type planText struct {
+	w  io.Writer
+	p  *engine.PlanReport
+	st Style
+}
+
+func (d planText) line(format string, args ...any) { fmt.Fprintf(d.w, format+"\n", args...) }
+
+func (d planText) heading() {
+	title := d.st.paint(bold, "plan "+d.p.Pipeline)
+	if d.p.Identity != "" {
+		title += d.st.paint(dim, d.st.dot()+d.p.Identity)
+	}
+	d.line(" %s", title)
+}
+
+func (d planText) stage(s engine.StagePlan) {
+	st := d.st
+	right := ""
+	if s.State == engine.HasChanges && s.Forecast.Seconds > 0 {
+		right = "about " + about(seconds(s.Forecast.Seconds))
+	}
+	name := fmt.Sprintf("%s %s", st.paint(bold, s.Stage), st.paint(dim, s.Step))
+	d.line("")
+	d.line(" %s", st.ends(name+"  "+d.state(s), st.paint(dim, right), st.width()-2))
+	for _, g := range group(s.Changes) {
+		d.group(g)
+	}
+	for _, n := range s.Forecast.Notes {
+		d.wrap("   "+st.paint(yellow, st.pick("•", "*"))+" ", flat(n))
+	}
+	if s.Confirm && s.State != engine.AllKeep && s.State != engine.WhenFalse {
+		text := "asks before it starts"
+		if s.Forecast.Confirm != "" {
+			text += ": " + flat(s.Forecast.Confirm)
+		}
+		d.wrap("   "+st.paint(yellow, "?")+" ", text)
+	}
+}
+
+func (d planText) state(s engine.StagePlan) string {
+	st := d.st
+	switch s.State {
+	case engine.AllKeep:
+		return st.paint(dim, kept(s.Counts.Keep))
+	case engine.IsDeferred:
+		return st.paint(yellow, "known after "+strings.Join(after(s.Deferred), ", "))
+	case engine.WhenFalse:
+		return st.paint(dim, "skipped: its `when` is false")
+	case engine.PlanFailed:
+		return st.paint(red, "could not be planned")
+	default:
+		return d.counts(s.Counts)
+	}
+}
+
+func kept(n int) string {
+	if n == 0 {
+		return "nothing to do"
+	}
+	return fmt.Sprintf("nothing to do, %d kept", n)
+}
+
+func after(ds []engine.Deferred) []string {
+	var out []string
+	for _, d := range ds {
+		for _, a := range d.After {
+			if !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+func (d planText) counts(c steps.Counts) string {
+	st := d.st
+	var parts []string
+	for _, x := range []struct {
+		n           int
+		color, text string
+	}{{c.Create, green, "to create"}, {c.Update, yellow, "to change"}, {c.Delete, red, "to delete"}, {c.Keep, dim, "kept"}} {
+		if x.n > 0 {
+			parts = append(parts, st.paint(x.color, fmt.Sprintf("%d %s", x.n, x.text)))
+		}
+	}
+	return strings.Join(parts, st.dot())
+}
+
+// changes of one verb and kind stand on one line, but those with drift, which is worth a line each.
+type changeGroup struct {
+	verb  steps.Verb
+	kind  string
+	names []string
+	drift []string
+}
+
+func group(changes []steps.Change) []changeGroup {
+	var out []changeGroup
+	for _, c := range changes {
+		if c.Action == "keep" {
+			continue
+		}
+		last := len(out) - 1
+		if len(c.Drift) == 0 && last >= 0 && out[last].verb == c.Action && out[last].kind == c.Kind && len(out[last].drift) == 0 {
+			out[last].names = append(out[last].names, c.Name)
+			continue
+		}
+		out = append(out, changeGroup{verb: c.Action, kind: c.Kind, names: []string{c.Name}, drift: c.Drift})
+	}
+	return out
+}
+
+func (d planText) group(g changeGroup) {
+	st := d.st
+	sign, color := sign(g.verb)
+	count := ""
+	if len(g.names) > 1 {
+		count = st.paint(dim, fmt.Sprintf("%d ", len(g.names)))
+	}
+	d.wrap("   "+st.paint(color, sign)+" "+st.left(g.kind, 26)+" ", count+strings.Join(g.names, ", "))
+	for _, x := range g.drift {
+		d.wrap("       ", st.paint(dim, flat(x)))
+	}
+}
+
+func sign(v steps.Verb) (sign, color string) {
+	switch v {
+	case "create":
+		return "+", green
+	case "update":
+		return "~", yellow
+	case "delete":
+		return "-", red
+	case "refuse":
+		return "!", red
+	default:
+		return " ", dim
+	}
+}
+
+// wrap writes text after lead, further lines aligned below its beginning.
+func (d planText) wrap(lead, text string) {
+	indent := ansi.StringWidth(lead)
+	wrapped := ansi.Wordwrap(text, max(d.st.width()-indent-1, 20), "")
+	for i, l := range strings.Split(wrapped, "\n") {
+		if i > 0 {
+			lead = strings.Repeat(" ", indent)
+		}
+		d.line("%s%s", lead, l)
+	}
+}
+
+func (d planText) total() {
+	st, p := d.st, d.p
+	d.line("")
+	d.line(" %s", st.paint(dim, strings.Repeat(st.pick("─", "-"), st.width()-2)))
+	text := d.counts(p.Changes)
+	if text == "" {
+		text = "nothing to change"
+	}
+	if n := len(p.Deferred); n > 0 {
+		text += st.dot() + st.paint(yellow, fmt.Sprintf("%d %s known later", n, plural(n, "stage", "stages")))
+	}
+	right := ""
+	if p.Seconds > 0 {
+		right = "about " + about(time.Duration(p.Seconds)*time.Second)
+		if len(p.Deferred) > 0 {
+			right = "at least " + about(time.Duration(p.Seconds)*time.Second)
+		}
+	}
+	d.line(" %s", st.ends(text, st.paint(bold, right), st.width()-2))
+	d.cost(p.Cost)
+	for _, w := range p.Warnings {
+		d.wrap(" "+st.paint(yellow, "warning: "), flat(w))
+	}
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// cost says what it costs while it stands and once it is down again, and what the figure leaves out.
+func (d planText) cost(c *steps.Cost) {
+	if c == nil || (c.HourlyUSD == 0 && len(c.Items) == 0) {
+		return
+	}
+	st := d.st
+	rest := 0.0
+	for _, i := range c.Items {
+		if i.Data {
+			rest += i.HourlyUSD
+		}
+	}
+	const hoursPerMonth = 730
+	text := st.paint(bold, Money(c.HourlyUSD)) + fmt.Sprintf(" while it stands (%.0f USD a month)", c.HourlyUSD*hoursPerMonth)
+	if rest > 0 {
+		text += fmt.Sprintf(", %.2f USD a month after `pipectl down`", rest*hoursPerMonth)
+	}
+	d.wrap(" ", text)
+	small := "list prices of " + c.PricesAsOf
+	if len(c.NotCounted) > 0 {
+		small += "; not counted: " + strings.Join(c.NotCounted, ", ")
+	}
+	if len(c.Unknown) > 0 {
+		small += "; price unknown: " + strings.Join(c.Unknown, ", ")
+	}
+	d.wrap(" ", st.paint(dim, small))
+}
