@@ -1,12 +1,16 @@
 package engine
 
 import (
+	"reflect"
 	"time"
 
 	"gopkg.in/yaml.v3"
 
+	"pipectl.dev/engine/expr"
 	"pipectl.dev/steps"
 )
+
+var stringType = reflect.TypeFor[string]()
 
 // Pipeline is a file that was found to be sound.
 type Pipeline struct {
@@ -37,7 +41,10 @@ type Stage struct {
 	Continue   bool // continueOnError
 	Line, Col  int
 
-	with *yaml.Node
+	with     *yaml.Node
+	fields   []field
+	when     *expr.Expr
+	whenNode *yaml.Node
 }
 
 // Param is a declared param with the value it got.
@@ -50,6 +57,8 @@ type Param struct {
 	From        *From
 	Optional    bool
 	Line, Col   int
+
+	secret string // value of a secret that came by a file or an environment variable
 }
 
 // Secret reports whether the value must not be seen.
@@ -57,8 +66,8 @@ func (p Param) Secret() bool { return p.Type == "secret" }
 
 // PipelineOutput is a named value that the run's result carries.
 type PipelineOutput struct {
-	Name string
-	node *yaml.Node
+	Name  string
+	stage *Stage // its value is evaluated as a `with` is
 }
 
 // Stage returns the stage of that name.

@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"pipectl.dev/steps"
+)
+
+// entry is one line of a run's journal: enough to tell what finished, so that --resume need not do it again.
+type entry struct {
+	Time    time.Time    `json:"time"`
+	Event   string       `json:"event"` // run_start, stage_start, stage_done, run_done
+	Verb    string       `json:"verb,omitempty"`
+	Stage   string       `json:"stage,omitempty"`
+	Status  steps.Status `json:"status,omitempty"`
+	Attempt int          `json:"attempt,omitempty"`
+	Exit    int          `json:"exitCode,omitempty"`
+}
+
+// recording is a context that outlives a cancelled run for the moment it takes to write down what happened.
+func recording(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+}
+
+func (x *run) journal(ctx context.Context, e entry) {
+	ctx, cancel := recording(ctx)
+	defer cancel()
+	e.Time = time.Now().UTC()
+	raw, err := json.Marshal(e)
+	if err == nil {
+		err = x.store.Append(ctx, x.runID, raw)
+	}
+	if err != nil {
+		x.warn(fmt.Sprintf("journal: %v", err))
+	}
+}
+
+// put keeps a result. One that cannot be kept does not undo the work, but the run says so by its exit code.
+func (x *run) put(ctx context.Context, r steps.Result) {
+	ctx, cancel := recording(ctx)
+	defer cancel()
+	if err := x.store.Put(ctx, clean(x.redact, r)); err != nil {
+		x.fault(r.Stage, &steps.Error{
+			Code: "ResultNotKept", Category: steps.Partial, Message: "result", Err: err,
+			Hints: []string{"make room or choose another place by --results; a later run finds out again what exists"},
+		})
+	}
+}
+
+// resume takes over the id of the last run, and what it finished.
+func (x *run) resume(ctx context.Context) error {
+	runs, err := x.store.Runs(ctx)
+	if err != nil || len(runs) == 0 {
+		return err
+	}
+	last := runs[len(runs)-1]
+	lines, err := x.store.Journal(ctx, last)
+	if err != nil {
+		return err
+	}
+	verb := ""
+	finished := map[string]bool{}
+	for _, line := range lines {
+		var e entry
+		if json.Unmarshal(line, &e) != nil {
+			continue // the line that a crash cut off
+		}
+		switch e.Event {
+		case "run_start":
+			verb = e.Verb
+		case "stage_done":
+			finished[e.Stage] = ended(e.Status)
+		}
+	}
+	if verb != "run" {
+		return nil
+	}
+	x.runID, x.stream.runID = last, last
+	for name, st := range x.states {
+		st.finished = finished[name]
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"fmt"
+
+	"gopkg.in/yaml.v3"
+
+	"pipectl.dev/engine/expr"
+	"pipectl.dev/steps/spec"
+)
+
+// outputs compiles the pipeline's own outputs.
+func (l *loader) outputs() {
+	n := get(get(l.root, "spec"), "outputs")
+	if n == nil || n.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name := n.Content[i].Value
+		c := compiler{l: l, path: "spec.outputs." + name}
+		c.tree(n.Content[i+1], nil, "")
+		l.p.Outputs = append(l.p.Outputs, PipelineOutput{Name: name, stage: &Stage{Name: name, with: n.Content[i+1], fields: c.fields}})
+	}
+}
+
+// constant evaluates a value of the pipeline itself (region, account), which may use params but no stages.
+func (l *loader) constant(key, value string) string {
+	if !expr.Has(value) {
+		return value
+	}
+	path := "spec." + key
+	at := spec.Locate(l.root, path)
+	if at.Kind != yaml.ScalarNode || at.Value != value {
+		at = spec.Locate(l.root, "spec.env."+l.o.Env+"."+key)
+	}
+	c := compiler{l: l, path: path}
+	c.scalar(at, stringType, "")
+	if len(c.fields) == 0 {
+		return ""
+	}
+	s := Stage{with: at, fields: c.fields}
+	for _, ref := range s.refs() {
+		if ref[0] == "stages" {
+			l.addAt(at, path, fmt.Sprintf("%s is needed before any stage runs: it can use params only", key), "")
+			return ""
+		}
+	}
+	in, problems := s.evaluate(l.p, l.p.known())
+	l.problems = append(l.problems, problems...)
+	if len(in.Partial) > 0 || len(problems) > 0 {
+		return ""
+	}
+	return in.With.Value
+}

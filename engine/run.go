@@ -1,0 +1,326 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pipectl.dev/engine/expr"
+	"pipectl.dev/steps"
+)
+
+// run is one execution of one verb.
+type run struct {
+	r       *Runner
+	p       *Pipeline
+	id      steps.Identity
+	runID   string
+	verb    string
+	began   time.Time
+	store   Store
+	stream  *stream
+	redact  *Redactor
+	log     *slog.Logger
+	secrets map[string]string
+	ask     sync.Mutex // one question at a time
+
+	journaled bool
+
+	mu       sync.Mutex
+	states   map[string]*state
+	failed   string // the first stage that stopped the run
+	warnings []string
+	errors   []StageError
+}
+
+// state is what a run knows of a stage. Fields below known are guarded by run.mu; the rest belongs to whoever works on the stage.
+type state struct {
+	stage    *Stage
+	selected bool
+	finished bool // by the run that is resumed
+	missing  bool // not selected, and nothing of it exists
+
+	plan   StagePlan
+	in     inputs
+	result steps.Result
+
+	known    bool // outputs are known, if only as none
+	outputs  any
+	raw      json.RawMessage
+	status   steps.Status
+	done     bool
+	progress map[string]steps.Change
+	order    []string
+	notes    []string
+	lost     <-chan struct{} // closed when the lock is lost
+}
+
+// start prepares an execution: who we are, and where results go.
+func (r *Runner) start(ctx context.Context, p *Pipeline, verb string) (*run, error) {
+	x := &run{r: r, p: p, verb: verb, began: time.Now(), runID: newRunID(time.Now()), store: r.Store, redact: r.Redact, log: r.Log, states: map[string]*state{}}
+	if x.store == nil {
+		x.store = &noStore{}
+	}
+	if x.redact == nil {
+		x.redact = NewRedactor()
+	}
+	if x.log == nil {
+		x.log = slog.New(slog.DiscardHandler)
+	}
+	x.log = slog.New(x.redact.Handler(x.log.Handler()))
+	x.stream = &stream{runID: x.runID, redact: x.redact, sink: r.Record}
+	for _, s := range p.Stages {
+		x.states[s.Name] = &state{stage: s, progress: map[string]steps.Change{}}
+	}
+	id, err := r.identify(ctx, p)
+	x.id = id
+	return x, err
+}
+
+func (r *Runner) identify(ctx context.Context, p *Pipeline) (steps.Identity, error) {
+	id := steps.Identity{Region: p.Region}
+	if r.Identify != nil {
+		var err error
+		if id, err = r.Identify(ctx, p); err != nil {
+			return id, fmt.Errorf("identity: %w", err)
+		}
+	}
+	id.Pipeline, id.Env = p.Name, p.Env
+	if p.Account != "" && id.Account != p.Account {
+		return id, &steps.Error{
+			Code: "WrongAccount", Category: steps.Credentials, Message: fmt.Sprintf("account is %s, the pipeline allows only %s", orNone(id.Account), p.Account),
+			Hints: []string{"choose other credentials (AWS_PROFILE), or change spec.account"},
+		}
+	}
+	return id, nil
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return s
+}
+
+func newRunID(now time.Time) string {
+	b := make([]byte, 3)
+	_, _ = rand.Read(b) // never fails
+	return now.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(b)
+}
+
+// resolve reads the secrets that the given stages use. What cannot be read is an error per secret; it stays unknown.
+func (x *run) resolve(ctx context.Context, stages func(*state) bool) []error {
+	x.secrets = map[string]string{}
+	used := map[string]bool{}
+	for _, st := range x.states {
+		if !stages(st) {
+			continue
+		}
+		for _, ref := range st.stage.refs() {
+			if len(ref) > 1 && ref[0] == "params" {
+				used[ref[1]] = true
+			}
+		}
+	}
+	var errs []error
+	for _, p := range x.p.Params {
+		if !p.Secret() || !used[p.Name] {
+			continue
+		}
+		v, err := x.secret(ctx, p)
+		switch {
+		case err == nil:
+			x.secrets[p.Name] = v
+			x.redact.Add(v)
+		case p.Optional && unset(err):
+			x.secrets[p.Name] = ""
+		default:
+			errs = append(errs, fmt.Errorf("param %s: %w", p.Name, err))
+		}
+	}
+	return errs
+}
+
+// unset reports that a secret is not there, as opposed to not readable.
+func unset(err error) bool { return steps.Classify(err).Code == "SecretNotFound" }
+
+func (x *run) secret(ctx context.Context, p Param) (string, error) {
+	missing := func(what string) error {
+		return &steps.Error{Code: "SecretNotFound", Category: steps.BadInput, Message: what, Hints: []string{ways(p)}}
+	}
+	switch f := p.From; {
+	case p.secret != "":
+		return p.secret, nil
+	case f == nil:
+		return "", missing("has no value")
+	case f.Env != "":
+		if x.r.Getenv != nil {
+			if v, ok := x.r.Getenv(f.Env); ok && v != "" {
+				return v, nil
+			}
+		}
+		return "", missing("environment variable " + f.Env + " is not set")
+	case f.File != "":
+		path := f.File
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(x.p.Dir, path)
+		}
+		raw, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return "", missing("file " + path + " does not exist")
+		}
+		if err != nil {
+			return "", &steps.Error{Code: "SecretUnreadable", Category: steps.Precondition, Err: err}
+		}
+		return strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r"), nil
+	case x.r.Secrets == nil:
+		return "", missing("no source of secrets is connected")
+	default:
+		return x.r.Secrets.Resolve(ctx, *f)
+	}
+}
+
+// values is what expressions see at this moment.
+func (x *run) values() values {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	v := values{secrets: x.secrets}
+	stages := map[string]any{}
+	for name, st := range x.states {
+		m := map[string]any{}
+		if st.known {
+			m["outputs"] = st.outputs
+		} else {
+			v.unknown = append(v.unknown, expr.Ref{"stages", name, "outputs"})
+		}
+		if st.status != "" {
+			m["status"] = string(st.status)
+		} else {
+			v.unknown = append(v.unknown, expr.Ref{"stages", name, "status"})
+		}
+		stages[name] = m
+	}
+	v.vars = x.p.vars(stages)
+	return v
+}
+
+// setOutputs makes the outputs of a stage known to those that use it; nil ones are known to be none.
+func (x *run) setOutputs(st *state, raw json.RawMessage) error {
+	var v any = map[string]any{}
+	if len(raw) > 0 {
+		var err error
+		if v, err = expr.FromJSON(raw, st.stage.Definition.Outputs); err != nil {
+			return fmt.Errorf("outputs: %w", err)
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	st.known, st.outputs, st.raw = true, v, raw
+	return nil
+}
+
+// env is what a step is given. Its Record ends with the work on the stage: what a step left running says is not listened to.
+func (x *run) env(st *state) steps.Env {
+	return steps.Env{
+		Identity: x.id, Stage: st.stage.Name, RunID: x.runID, Dir: x.p.Dir,
+		Log:    x.log.With("stage", st.stage.Name),
+		Record: func(ev steps.Event) { x.heard(st, ev) },
+	}
+}
+
+// heard takes an event from a step: it goes to the listeners and into the result.
+func (x *run) heard(st *state, ev steps.Event) {
+	x.mu.Lock()
+	if st.done {
+		x.mu.Unlock()
+		return
+	}
+	switch {
+	case ev.Type == steps.Diagnostic && !slices.Contains(st.notes, ev.Message):
+		st.notes = append(st.notes, ev.Message)
+	case ev.Type == steps.ChangeDone && ev.Change != nil:
+		key := ev.Change.Kind + "/" + ev.Change.Name
+		old, seen := st.progress[key]
+		if !seen {
+			st.order = append(st.order, key)
+		}
+		if !seen || old.Action == "keep" { // a retry keeps what the attempt before it made
+			st.progress[key] = *ev.Change
+		}
+	}
+	x.mu.Unlock()
+	x.say(st, ev)
+}
+
+// say records an event of a stage.
+func (x *run) say(st *state, ev steps.Event) {
+	ev.Stage, ev.Step = st.stage.Name, st.stage.Definition.Name
+	x.stream.record(ev)
+}
+
+func (x *run) warn(text string) {
+	x.mu.Lock()
+	x.warnings = append(x.warnings, text)
+	x.mu.Unlock()
+	x.stream.record(steps.Event{Type: steps.Diagnostic, Message: text})
+}
+
+// fault notes an error of a stage ("" for the run's own) for the report.
+func (x *run) fault(stage string, errs ...error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, err := range errs {
+		x.errors = append(x.errors, StageError{Stage: stage, ErrorInfo: x.info(err)})
+	}
+}
+
+// info is an error as it stands in reports.
+func (x *run) info(err error) steps.ErrorInfo {
+	e := steps.Classify(err)
+	return clean(x.redact, steps.ErrorInfo{
+		Code: e.Code, Category: e.Category, Retryable: e.Retryable, Message: e.Message, Hint: strings.Join(e.Hints, "; "),
+	})
+}
+
+// flatten takes errors.Join apart, so that each is reported with its own hint.
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []error
+		for _, e := range many.Unwrap() {
+			out = append(out, flatten(e)...)
+		}
+		return out
+	}
+	return []error{err}
+}
+
+func (x *run) parallel() int {
+	if x.r.MaxParallel > 0 {
+		return x.r.MaxParallel
+	}
+	return 8
+}
+
+// noStore forgets everything.
+type noStore struct{}
+
+func (*noStore) Get(context.Context, string) (*steps.Result, error) { return nil, nil }
+func (*noStore) Put(context.Context, steps.Result) error            { return nil }
+func (*noStore) List(context.Context) ([]steps.Result, error)       { return nil, nil }
+func (*noStore) Append(context.Context, string, []byte) error       { return nil }
+func (*noStore) Journal(context.Context, string) ([][]byte, error)  { return nil, nil }
+func (*noStore) Runs(context.Context) ([]string, error)             { return nil, nil }
+func (*noStore) Where(string) string                                { return "" }
