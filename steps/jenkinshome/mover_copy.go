@@ -1,0 +1,170 @@
+package jenkinshome
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/jenkinshome/device"
+	"pipectl.dev/treecopy"
+)
+
+// precopy copies a home in passes while Jenkins runs, then proves what it copied.
+type precopy struct {
+	args moverArgs
+	dev  device.Devices
+	log  *slog.Logger
+}
+
+func (p precopy) run(ctx context.Context) (res moverResult, err error) {
+	if err := looksLikeHome(p.args.Source); err != nil {
+		return res, err
+	}
+	root, release, err := mountTarget(ctx, p.dev, p.args, p.log)
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	began := time.Now()
+	fig := &Figures{}
+	for pass := 1; ; pass++ {
+		rep, err := treecopy.Copy(ctx, p.args.Source, root, p.options(root, true))
+		if err != nil {
+			return res, copyError(err)
+		}
+		p.log.Info("pass done", "pass", pass, "files", rep.Seen.Files, "copied", rep.Copied.Files, "bytes", rep.BytesCopied, "seconds", rep.Seconds,
+			"vanished", rep.Vanished.Count, "changing", rep.Dirty.Count)
+		fig.Files, fig.Bytes, fig.Passes, fig.LastPass, fig.LastPassFiles = rep.Seen.Files, rep.Bytes, pass, rep.Seconds, rep.Copied.Files
+		res.Left, res.Notes = rep.Skipped, rep.Notes
+		if rep.Escaping.Count > 0 {
+			res.Notes = append(res.Notes, fmt.Sprintf("%d symbolic links leave the home, such as %s: what they point to is not moved", rep.Escaping.Count, rep.Escaping.Names[0]))
+		}
+		if pass >= p.args.Passes || rep.Copied.Files <= p.args.Small {
+			break
+		}
+	}
+	if err := p.verify(ctx, root); err != nil {
+		return res, err
+	}
+	if err := setRoot(p.args, root); err != nil {
+		return res, err
+	}
+	fig.Seconds = time.Since(began).Seconds()
+	res.Figures = fig
+	return res, nil
+}
+
+func (p precopy) options(root string, live bool) treecopy.Options {
+	last := time.Now()
+	return treecopy.Options{
+		Excludes: p.args.Exclude, Delete: true, Live: live, Manifest: manifestOf(root),
+		Source: p.args.Identity, RunID: p.args.RunID, KeepRoot: true, Mounts: treecopy.MountsRefuse,
+		Progress: func(t treecopy.Progress) {
+			if time.Since(last) > 10*time.Second {
+				last = time.Now()
+				p.log.Info("copying", "phase", t.Phase, "entries", t.Entries, "files", t.Files, "bytes", t.Bytes)
+			}
+		},
+	}
+}
+
+// verify reads the whole copy back: the expensive part of the proof, done before anything stands still.
+func (p precopy) verify(ctx context.Context, root string) error {
+	m, err := treecopy.OpenManifest(manifestOf(root))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = m.Close() }() // read only
+	rep, err := treecopy.Verify(ctx, root, m, treecopy.Options{Excludes: p.args.Exclude})
+	if err != nil {
+		return copyError(err)
+	}
+	p.log.Info("copy verified", "files", rep.Seen.Files, "seconds", rep.Seconds)
+	return nil
+}
+
+// looksLikeHome refuses a source that is no Jenkins home: source and target named the wrong way round, or the wrong directory.
+func looksLikeHome(dir string) error {
+	for _, name := range []string{"config.xml", "secrets"} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			return &steps.Error{Code: "NotAHome", Category: steps.Precondition, Message: "source: no Jenkins home", Err: err,
+				Hints: []string{"`from.home` is the directory in the container that has config.xml and secrets/"}}
+		}
+	}
+	return nil
+}
+
+// mountTarget makes the target ready to be written to and returns how to let go of it. On route sameNode the claim is there already.
+func mountTarget(ctx context.Context, dev device.Devices, a moverArgs, log *slog.Logger) (root string, release func() error, err error) {
+	if a.Volume == "" {
+		return a.Target, func() error { return nil }, nil
+	}
+	find, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	path, err := dev.Find(find, a.Volume)
+	if err != nil {
+		return "", nil, err
+	}
+	holds, err := dev.Holds(path)
+	if err != nil {
+		return "", nil, err
+	}
+	log.Info("device found", "device", path, "holds", holds)
+	if holds == "" {
+		if err := dev.Format(ctx, path); err != nil {
+			return "", nil, err
+		}
+		log.Info("device formatted", "device", path)
+	}
+	if root, err = dev.Mount(path, a.Target); err != nil {
+		return "", nil, err
+	}
+	return root, func() error { return dev.Unmount(root) }, nil
+}
+
+// setRoot gives the root of the volume the owner, group and mode by which a kubelet sees that fsGroup has been applied: otherwise the first
+// mount would change the mode of every file, that of secrets included.
+func setRoot(a moverArgs, root string) error {
+	fi, err := os.Stat(a.Source)
+	if err != nil {
+		return err
+	}
+	uid, _ := owner(fi)
+	if os.Geteuid() == 0 {
+		if err := os.Lchown(root, uid, int(a.FSGroup)); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(root, 0o775|os.ModeSetgid|fi.Mode().Perm()&0o770)
+}
+
+// copyError gives an error of treecopy its kind.
+func copyError(err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &steps.Error{Code: "CopyFailed", Category: steps.Unhealthy, Message: "copy", Err: err}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		e.Hints = []string{h.Hint()}
+	}
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, treecopy.ErrNoSpace):
+		e.Code, e.Category = "NoSpace", steps.Precondition
+	case errors.Is(err, treecopy.ErrNotEmpty), errors.Is(err, treecopy.ErrForeign), errors.Is(err, treecopy.ErrSwapped), errors.Is(err, treecopy.ErrMount),
+		errors.Is(err, treecopy.ErrDevice):
+		e.Code, e.Category = "CopyRefused", steps.Precondition
+	case errors.Is(err, treecopy.ErrMismatch):
+		e.Code, e.Category = "CopyDiffers", steps.Verification
+	case errors.Is(err, treecopy.ErrChanged), errors.Is(err, treecopy.ErrVanished):
+		e.Code, e.Category = "SourceChanged", steps.Unhealthy
+	}
+	return e
+}

@@ -1,0 +1,94 @@
+package jenkinshome
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"pipectl.dev/steps"
+	"pipectl.dev/treecopy"
+)
+
+// lastPass copies what changed since the live passes, looks at the source a second time, verifies what it wrote, and unmounts.
+func (c *cut) lastPass(ctx context.Context) (err error) {
+	if err := c.stillDown(ctx); err != nil {
+		return err
+	}
+	if err := looksLikeHome(c.args.Source); err != nil {
+		return err
+	}
+	d := &c.rec.Cut.Down
+	var root string
+	var release func() error
+	err = c.timed(&d.Copy, func() error {
+		root, release, err = mountTarget(ctx, c.dev, c.args, c.log)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	delta, err := os.CreateTemp("", "pipectl-delta-*")
+	if err != nil {
+		return errors.Join(err, release())
+	}
+	defer func() { err = errors.Join(err, delta.Close(), os.Remove(delta.Name())) }()
+	err = c.timed(&d.Copy, func() error { return c.final(ctx, root, delta.Name()) })
+	if err == nil {
+		err = c.timed(&d.Verify, func() error { return c.verifyDelta(ctx, root, delta.Name()) })
+	}
+	if err == nil {
+		err = setRoot(c.args, root)
+	}
+	if uerr := c.timed(&d.Detach, release); err == nil {
+		err = uerr
+	}
+	return err
+}
+
+func (c *cut) final(ctx context.Context, root, delta string) error {
+	p := precopy{args: c.args, log: c.log}
+	o := p.options(root, false)
+	o.DeltaManifest = delta
+	rep, err := treecopy.Copy(ctx, c.args.Source, root, o)
+	if err != nil {
+		return copyError(err)
+	}
+	c.log.Info("last pass done", "files", rep.Seen.Files, "copied", rep.Copied.Files, "deleted", rep.Deleted, "seconds", rep.Seconds)
+	c.rec.Cut.Hash, c.rec.Cut.Files, c.rec.Cut.Bytes = rep.ManifestHash, rep.Seen.Files, rep.Bytes
+	again := p.options(root, false)
+	again.DryRun = true
+	second, err := treecopy.Copy(ctx, c.args.Source, root, again)
+	if err != nil {
+		return copyError(err)
+	}
+	if n := second.Copied.Files + second.Copied.Symlinks + second.Copied.FIFOs + second.Updated + second.Deleted; n > 0 {
+		return &steps.Error{Code: "SourceChanged", Category: steps.Unhealthy, Message: fmt.Sprintf("source: %d entries changed after Jenkins had stopped", n),
+			Hints: []string{"something else writes to the home; stop it"}}
+	}
+	return c.stillDown(ctx)
+}
+
+func (c *cut) verifyDelta(ctx context.Context, root, delta string) error {
+	m, err := treecopy.OpenManifest(delta)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = m.Close() }() // read only
+	_, err = treecopy.Verify(ctx, root, m, treecopy.Options{Excludes: c.args.Exclude})
+	return copyError(err)
+}
+
+// manifestOf is where the manifest of a copy lies.
+func manifestOf(root string) string { return filepath.Join(root, treecopy.ManifestName) }
+
+// since is the time that has passed since an RFC 3339 time of another machine; 0 when that cannot be told.
+func since(at string) float64 {
+	t, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		return 0
+	}
+	return max(0, time.Since(t).Seconds())
+}
