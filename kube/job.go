@@ -76,7 +76,14 @@ func (c *Client) StartJob(ctx context.Context, s JobSpec) (adopted bool, err err
 		case !Owned(old, s.Owner):
 			return false, &steps.Error{Code: "NotOurs", Category: steps.Conflict, Message: path + ": is not ours",
 				Hints: []string{fmt.Sprintf("it belongs to %q; remove it, or use another name", old.Annotations[IdentityAnnotation])}}
-		case old.DeletionTimestamp == nil && (!jobEnded(old) || old.Labels[RunLabel] == s.Run):
+		case old.DeletionTimestamp == nil && old.Labels[RunLabel] == s.Run:
+			return true, nil
+		}
+		over, err := c.jobOver(ctx, old)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", path, err)
+		}
+		if !over && old.DeletionTimestamp == nil {
 			return true, nil
 		}
 		if err := c.DeleteJob(ctx, s.Namespace, s.Name); err != nil {
@@ -111,9 +118,17 @@ func (s JobSpec) job() *batchv1.Job {
 	return job
 }
 
-func jobEnded(j *batchv1.Job) bool {
-	_, ended := jobEnd(j)
-	return ended
+// jobOver reports whether a Job has done what it does, although Kubernetes may not have said so yet.
+func (c *Client) jobOver(ctx context.Context, j *batchv1.Job) (bool, error) {
+	if _, ended := jobEnd(j); ended {
+		return true, nil
+	}
+	pods, err := c.jobPods(ctx, j.Namespace, j.Name)
+	if err != nil {
+		return false, Explain(err)
+	}
+	pod := newest(pods)
+	return pod != nil && terminated(pod) != nil, nil
 }
 
 func jobEnd(j *batchv1.Job) (batchv1.JobCondition, bool) {

@@ -73,42 +73,48 @@ func streams(conn httpstream.Connection, port int) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data stream: %w", err)
 	}
-	f := &forwarded{conn: conn, data: data, port: port, refused: make(chan error, 1)}
+	f := &forwarded{conn: conn, data: data, port: port, told: make(chan struct{})}
 	go f.listen(errStream)
 	return f, nil
 }
 
 // forwarded is a forwarded connection as a net.Conn.
 type forwarded struct {
-	conn    httpstream.Connection
-	data    httpstream.Stream
-	port    int
-	refused chan error
+	conn httpstream.Connection
+	data httpstream.Stream
+	port int
 
-	once sync.Once
+	told    chan struct{} // closed when the error stream has ended
+	refused error         // what it said; read after told
+	once    sync.Once
 }
 
 // listen reads what the node says against the connection, such as "connection refused", which otherwise looks like an empty answer.
 func (f *forwarded) listen(errs io.Reader) {
+	defer close(f.told)
 	text, err := io.ReadAll(io.LimitReader(errs, 4096))
 	if err == nil && len(text) > 0 {
-		f.refused <- &steps.Error{Code: "PortForwardRefused", Category: steps.Transient, Retryable: true,
+		f.refused = &steps.Error{Code: "PortForwardRefused", Category: steps.Transient, Retryable: true,
 			Message: fmt.Sprintf("port %d: %s", f.port, text)}
-		_ = f.Close()
 	}
 }
 
+// Read gives the node a moment to say why, when the stream ends: its two streams arrive in no order.
 func (f *forwarded) Read(p []byte) (int, error) {
 	n, err := f.data.Read(p)
-	if err != nil && n == 0 {
-		select {
-		case refused := <-f.refused:
-			f.refused <- refused
-			return 0, refused
-		default:
-		}
+	if err == nil || n > 0 {
+		return n, err
 	}
-	return n, err
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-f.told:
+		if f.refused != nil {
+			return 0, f.refused
+		}
+	case <-timer.C:
+	}
+	return 0, err
 }
 
 func (f *forwarded) Write(p []byte) (int, error) { return f.data.Write(p) }
