@@ -2,6 +2,8 @@ package aws_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"testing"
@@ -96,4 +98,9 @@ func poll(t *testing.T, what string, done func() (bool, error)) time.Duration {
 	}
 	t.Fatalf("%s: not done after an hour", what)
 	return 0
+}
+
+func sha(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
 }

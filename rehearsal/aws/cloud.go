@@ -128,6 +128,7 @@ type Cloud struct {
 	writes int
 	spans  []Span
 	tokens map[string]idempotent
+	seeded map[string]bool // ids of resources that were there before
 
 	ec2 ec2State
 	iam iamState
@@ -152,7 +153,7 @@ func New(opt Options) *Cloud {
 	c := &Cloud{
 		opt: opt, world: opt.World, start: time.Now(),
 		rand:   rand.New(rand.NewPCG(uint64(opt.Seed), 0x9e3779b97f4a7c15)),
-		timers: map[*time.Timer]struct{}{}, access: map[string]*AccessKey{}, tokens: map[string]idempotent{},
+		timers: map[*time.Timer]struct{}{}, access: map[string]*AccessKey{}, tokens: map[string]idempotent{}, seeded: map[string]bool{},
 		eks: map[string]*cluster{}, ssm: map[string]*parameter{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

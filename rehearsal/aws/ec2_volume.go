@@ -199,7 +199,7 @@ func (c *Cloud) attachVolume(req *request) (any, error) {
 	v.state = "in-use"
 	a := &attachment{instance: i.id, device: device, state: "attaching", since: time.Now(), done: make(chan struct{})}
 	v.attachment = a
-	c.spend(req, "ec2:AttachVolume", v.id, []string{v.id}, func() {
+	c.spend(req, "ec2:AttachVolume", v.id+"@"+i.id, []string{v.id}, func() {
 		if v.attachment != a || a.state != "attaching" {
 			return
 		}

@@ -158,6 +158,10 @@ func (c *Cloud) execute(req *request) *response {
 	if err != nil {
 		return c.refuse(req, err)
 	}
+	if out.drop {
+		c.record(req, o, "", "killed")
+		return out
+	}
 	killed := c.record(req, o, "", "")
 	if killed || (hit != nil && hit.Kind == "lost-response") {
 		return &response{drop: true}

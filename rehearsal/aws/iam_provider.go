@@ -40,7 +40,8 @@ func (c *Cloud) createProvider(req *request) (any, error) {
 	if len(c.iam.providers) >= c.quota("L-858F3967") {
 		return nil, failStatus(409, "LimitExceeded", "Cannot exceed quota for OpenIdConnectProvidersPerAccount: %d", c.quota("L-858F3967"))
 	}
-	if strings.HasPrefix(host, "oidc.eks.") && c.clusterOfIssuer("https://"+host) == nil {
+	cl := c.clusterOfIssuer("https://" + host)
+	if strings.HasPrefix(host, "oidc.eks.") && cl == nil {
 		return nil, fail("OpenIdIdpCommunicationError", "OpenID Connect IdP https://%s/.well-known/openid-configuration could not be reached", host)
 	}
 	p := &provider{arn: arn, url: host, clients: list(req, "ClientIDList.member"), thumbprints: list(req, "ThumbprintList.member"), tags: memberTags(req), created: time.Now()}
@@ -48,6 +49,9 @@ func (c *Cloud) createProvider(req *request) (any, error) {
 		p.thumbprints = []string{"9e99a48a9960b14926bb7f3b02e22da2b0ab7280"}
 	}
 	c.iam.providers[arn] = p
+	if cl != nil {
+		c.span(req, "iam:CreateOpenIDConnectProvider", arn, 0, []string{cl.arn})
+	}
 	req.created = append(req.created, arn)
 	return []node{el("OpenIDConnectProviderArn", arn), memberTagNodes(p.tags)}, nil
 }

@@ -17,6 +17,7 @@ type role struct {
 	trust                                      string
 	created, changed                           time.Time // changed: trust or policies; consumers see it after propagation
 	known                                      time.Time // when other services can see the role at all
+	readable                                   time.Time // with Options.LagLists: when IAM itself shows it
 	session                                    int
 	tags                                       map[string]string
 	attached                                   []string
@@ -48,7 +49,7 @@ var roleOperations = map[string]operation{
 
 // roleNamed finds a role that IAM itself can see.
 func (c *Cloud) roleNamed(name string) (*role, error) {
-	if r, ok := c.iam.roles[name]; ok {
+	if r, ok := c.iam.roles[name]; ok && (!c.opt.LagLists || !time.Now().Before(r.readable)) {
 		return r, nil
 	}
 	return nil, failStatus(404, "NoSuchEntity", "The role with name %s cannot be found.", name)
@@ -84,11 +85,14 @@ func (c *Cloud) createRole(req *request) (any, error) {
 		r.session = n
 	}
 	if !c.opt.NoLag {
+		r.readable = now.Add(c.scaled(time.Duration(c.rand.Int64N(int64(c.nominal("ec2:lag")) + 1))))
 		r.known = now.Add(c.scaled(c.nominal("iam:propagation")))
 	}
 	c.iam.roles[name] = r
 	req.created = append(req.created, r.arn)
-	c.span(req, "iam:propagation", r.arn, c.nominal("iam:propagation"), nil)
+	if !c.opt.NoLag {
+		c.span(req, "iam:propagation", r.arn, c.nominal("iam:propagation"), federated(doc))
+	}
 	return []node{c.roleNode(r)}, nil
 }
 

@@ -63,6 +63,19 @@ func (c *Cloud) roleByARN(arn string) *role {
 	return r
 }
 
+// federated lists the web identity providers that a trust policy names.
+func federated(doc string) []string {
+	statements, err := parsePolicy(doc)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, s := range statements {
+		out = append(out, s.Principal["Federated"]...)
+	}
+	return out
+}
+
 func trustOfService(service string) string {
 	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"` + service + `"},"Action":"sts:AssumeRole"}]}`
 }

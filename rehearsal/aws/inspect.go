@@ -16,6 +16,8 @@ type Resource struct {
 	Tags  map[string]string
 	// Managed: AWS made it on behalf of another resource, and removes it with that one.
 	Managed bool
+	// Seeded: it was there before the run.
+	Seeded bool
 }
 
 func (r Resource) String() string { return fmt.Sprintf("%s %s %s %s", r.Kind, r.ID, r.Name, r.State) }
@@ -25,6 +27,10 @@ func (r Resource) String() string { return fmt.Sprintf("%s %s %s %s", r.Kind, r.
 func (c *Cloud) Resources() []Resource {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.resources()
+}
+
+func (c *Cloud) resources() []Resource {
 	var out []Resource
 	for _, t := range c.everyEC2() {
 		if r, ok := c.inspectEC2(t); ok {
@@ -46,6 +52,9 @@ func (c *Cloud) Resources() []Resource {
 	}
 	for _, name := range sortedKeys(c.ssm) {
 		out = append(out, Resource{Kind: "ssm:parameter", ID: name, Name: name, Tags: maps.Clone(c.ssm[name].tags)})
+	}
+	for i := range out {
+		out[i].Seeded = c.seeded[out[i].ID]
 	}
 	return out
 }
@@ -102,10 +111,10 @@ func (c *Cloud) inspectCluster(cl *cluster) []Resource {
 	return out
 }
 
-// Leftovers are the live resources that AWS would not remove by itself and that keep (may be nil) does not excuse.
+// Leftovers are the live resources that were not seeded, that AWS would not remove by itself and that keep (may be nil) does not excuse.
 func (c *Cloud) Leftovers(keep func(Resource) bool) []Resource {
 	return slices.DeleteFunc(c.Resources(), func(r Resource) bool {
-		return r.Managed || keep != nil && keep(r)
+		return r.Managed || r.Seeded || keep != nil && keep(r)
 	})
 }
 

@@ -19,7 +19,7 @@ type Call struct {
 	RequestID string
 	Params    string   // summary, without secrets
 	Error     string   // code; empty when it succeeded
-	Dropped   string   // "reset" when the connection was cut before the call did anything
+	Dropped   string   // "reset" or "killed" when the connection was cut before the call did anything
 	Created   []string // ids of resources it made
 	Deleted   []string
 }
@@ -55,10 +55,7 @@ func (c *Cloud) record(req *request, o operation, code, dropped string) bool {
 	c.calls = append(c.calls, call)
 	kill := false
 	if call.Write && call.OK() {
-		before := c.opt.KillBefore && c.writes == c.opt.KillAt
-		if !before {
-			c.writes++
-		}
+		c.writes++
 		kill = c.opt.KillAt > 0 && !c.opt.KillBefore && c.writes == c.opt.KillAt
 	}
 	c.mu.Unlock()

@@ -18,8 +18,7 @@ type InstanceSeed struct {
 
 // SeedInstance adds a running instance to the account's default VPC, which it makes on first use.
 func (c *Cloud) SeedInstance(s InstanceSeed) (Instance, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.seeding()()
 	z, err := c.zoneOf(s.Zone, "")
 	if err != nil {
 		return Instance{}, fmt.Errorf("seed instance: %w", err)
@@ -55,6 +54,23 @@ func (c *Cloud) SeedInstance(s InstanceSeed) (Instance, error) {
 	return i.world(), nil
 }
 
+// seeding takes the lock; the function that it returns marks what is new as seeded and releases it.
+func (c *Cloud) seeding() func() {
+	c.mu.Lock()
+	before := map[string]bool{}
+	for _, r := range c.resources() {
+		before[r.ID] = true
+	}
+	return func() {
+		for _, r := range c.resources() {
+			if !before[r.ID] {
+				c.seeded[r.ID] = true
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
 // defaultSubnet finds or makes the default VPC (172.31.0.0/16) and its subnet in a zone.
 func (c *Cloud) defaultSubnet(zoneName string) *subnet {
 	var v *vpc
@@ -86,8 +102,7 @@ func (c *Cloud) defaultSubnet(zoneName string) *subnet {
 
 // SeedParameter adds an SSM parameter; secure makes it a SecureString.
 func (c *Cloud) SeedParameter(name, value string, secure bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.seeding()()
 	kind := "String"
 	if secure {
 		kind = "SecureString"
@@ -97,8 +112,7 @@ func (c *Cloud) SeedParameter(name, value string, secure bool) {
 
 // SeedVolume adds an available gp3 volume and returns its id.
 func (c *Cloud) SeedVolume(zoneName string, gib int, tags map[string]string) (string, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.seeding()()
 	z, err := c.zoneOf(zoneName, "")
 	if err != nil {
 		return "", fmt.Errorf("seed volume: %w", err)
@@ -113,8 +127,7 @@ func (c *Cloud) SeedVolume(zoneName string, gib int, tags map[string]string) (st
 
 // SeedRole adds a role that was there long ago and returns its ARN. trust is a policy document.
 func (c *Cloud) SeedRole(name, trust string, policyARNs ...string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.seeding()()
 	long := time.Now().Add(-24 * time.Hour)
 	r := &role{name: name, path: "/", id: "AROA" + digits(name, 17), arn: "arn:aws:iam::" + c.opt.Account + ":role/" + name, trust: trust, created: long, changed: long, known: long,
 		session: 3600, tags: map[string]string{}, attached: policyARNs, inline: map[string]string{}}

@@ -246,8 +246,15 @@ func TestTheStackOfThePostComesAndGoes(t *testing.T) {
 		if took < 681*time.Second || took > 720*time.Second {
 			t.Errorf("create took %s of virtual time", took)
 		}
+		if b := cloud.LowerBound(0); b.Create != (10+510+115+46)*time.Second || b.Delete != 0 {
+			t.Errorf("lower bound: got %s for create (%v), %s for delete", b.Create, b.CreatePath, b.Delete)
+		}
 		s.proveIRSA(t, world)
+		mark := cloud.Mark()
 		took = s.destroy(t)
+		if b := cloud.LowerBound(mark); b.Delete != (380+150)*time.Second || b.Create != 0 {
+			t.Errorf("lower bound: got %s for delete (%v), %s for create", b.Delete, b.DeletePath, b.Create)
+		}
 		if took < 530*time.Second || took > 560*time.Second {
 			t.Errorf("delete took %s of virtual time", took)
 		}
