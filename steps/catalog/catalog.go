@@ -5,6 +5,8 @@ import (
 	"pipectl.dev/cloud"
 	"pipectl.dev/kube"
 	"pipectl.dev/steps"
+	"pipectl.dev/steps/applymanifests"
+	"pipectl.dev/steps/attachvolume"
 )
 
 // Deps is what steps need of the outside. Openers are lazy and cached, so validate and schema need no credentials.
@@ -14,6 +16,9 @@ type Deps struct {
 }
 
 // All lists every step, in the order in which a pipeline usually uses them.
-func All(_ Deps) []steps.Definition {
-	return []steps.Definition{}
+func All(d Deps) []steps.Definition {
+	return []steps.Definition{
+		applymanifests.New(d.AWS, d.Kube),
+		attachvolume.New(d.AWS, d.Kube),
+	}
 }

@@ -1,0 +1,61 @@
+package attachvolume
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/spec"
+)
+
+// Spec is the step's `with:`.
+type Spec struct {
+	Cluster      steps.ClusterRef `yaml:"cluster" json:"cluster" jsonschema:"required" jsonschema_description:"cluster that gets the volume; it runs the EBS CSI driver"`
+	Volume       string           `yaml:"volume" json:"volume" jsonschema:"required,pattern=^vol-[0-9a-f]+$" jsonschema_description:"id of the EBS volume"`
+	Claim        string           `yaml:"claim" json:"claim" jsonschema:"required" jsonschema_description:"PersistentVolumeClaim to make, as namespace/name; a namespace that is missing is made"`
+	StorageClass string           `yaml:"storageClass,omitempty" json:"storageClass,omitempty" jsonschema_description:"storageClassName of volume and claim; none is right unless a chart insists"`
+	FSType       string           `yaml:"fsType,omitempty" json:"fsType,omitempty" jsonschema:"enum=ext4,enum=xfs,default=ext4" jsonschema_description:"file system that is on the volume; another one than that fails to mount"`
+	AccessMode   string           `yaml:"accessMode,omitempty" json:"accessMode,omitempty" jsonschema:"enum=ReadWriteOnce,enum=ReadWriteOncePod,default=ReadWriteOnce" jsonschema_description:"ReadWriteOncePod lets a single pod use it, not all of one node"`
+	Timeout      spec.Duration    `yaml:"timeout,omitempty" json:"timeout,omitempty" jsonschema:"default=10m" jsonschema_description:"longest wait for the claim to be bound, or let go"`
+}
+
+// Outputs is what the step leaves for later stages.
+type Outputs struct {
+	VolumeID         string `json:"volumeId" jsonschema_description:"the EBS volume"`
+	PersistentVolume string `json:"persistentVolume" jsonschema_description:"name of the PersistentVolume"`
+	Claim            string `json:"claim" jsonschema_description:"the claim, as namespace/name"`
+	Zone             string `json:"zone" jsonschema_description:"availability zone that pods of the claim are held to"`
+}
+
+var claimName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+
+// Validate checks what tags cannot say.
+func (s *Spec) Validate() []spec.Problem {
+	out := s.Cluster.Check("cluster")
+	if s.Claim != "" && !claimName.MatchString(s.Claim) {
+		out = append(out, spec.Problem{Path: "claim", Message: fmt.Sprintf("expected namespace/name, got %q", s.Claim)})
+	}
+	return out
+}
+
+// ResourceKeys names the volume and the claim, so that no two stages give the same volume away.
+func (s *Spec) ResourceKeys() []string {
+	if s.Cluster.IsZero() {
+		return nil
+	}
+	var out []string
+	if s.Volume != "" {
+		out = append(out, "k8s:PersistentVolume/"+s.Cluster.String()+"/"+volumeName(s.Volume))
+	}
+	if s.Claim != "" {
+		out = append(out, "k8s:PersistentVolumeClaim/"+s.Cluster.String()+"/"+s.Claim)
+	}
+	return out
+}
+
+func (s Spec) namespace() string { ns, _, _ := strings.Cut(s.Claim, "/"); return ns }
+func (s Spec) claim() string     { _, name, _ := strings.Cut(s.Claim, "/"); return name }
+
+// volumeName is the PersistentVolume's name: one per EBS volume, so that a second claim on it is a visible conflict.
+func volumeName(volume string) string { return "pipectl-" + volume }
