@@ -8,12 +8,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -283,3 +285,18 @@ func get() metav1.GetOptions { return metav1.GetOptions{} }
 func create() metav1.CreateOptions { return metav1.CreateOptions{} }
 
 func pointer[T any](v T) *T { return &v }
+
+// childPid finds the process of a role.
+func (l *lab) childPid(role string) (int, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err == nil && bytes.HasPrefix(data, []byte("lab\x00"+role+"\x00")) && bytes.Contains(data, []byte(l.dir+"/")) {
+			return strconv.Atoi(strings.Split(path, "/")[2])
+		}
+	}
+	return 0, fmt.Errorf("%s does not run", role)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -132,6 +133,15 @@ func (w *worker) mountCSI(ctx context.Context, pv *v1.PersistentVolume) (string,
 			return "", fmt.Errorf("attach of %s failed: %s", source.VolumeHandle, attachment.Status.AttachError.Message)
 		}
 		return "", fmt.Errorf("%s is not attached yet", source.VolumeHandle)
+	}
+	// The controller must know it too: it detaches only what it has seen attached.
+	node, err := w.k.client.CoreV1().Nodes().Get(ctx, w.node.Name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	unique := v1.UniqueVolumeName("kubernetes.io/csi/" + source.Driver + "^" + source.VolumeHandle)
+	if !slices.ContainsFunc(node.Status.VolumesAttached, func(a v1.AttachedVolume) bool { return a.Name == unique }) {
+		return "", fmt.Errorf("%s is not yet in the list of node's volumesAttached", source.VolumeHandle)
 	}
 	return csi.Mount(filepath.Join(w.k.opts.NodesDir, w.node.InstanceID, "devices"), source.VolumeHandle, source.FSType)
 }
