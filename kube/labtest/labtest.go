@@ -174,3 +174,17 @@ func (l *Lab) Do(t *testing.T, method, path string, body any) {
 		t.Fatalf("%s %s: %s: %s", method, path, resp.Status, text)
 	}
 }
+
+// Upstream is an upstream file that the lab binary embeds, such as argo-cd/v3.2.6/manifests/core-install.yaml.
+func Upstream(t *testing.T, path string) []byte {
+	t.Helper()
+	lab, err := Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), lab, "upstream", path).Output() //nolint:gosec // a test's own tool
+	if err != nil {
+		t.Fatalf("lab upstream %s: %v", path, err)
+	}
+	return out
+}
