@@ -40,7 +40,7 @@ func (l *loader) compile(s *Stage) {
 	s.fields = c.fields
 	sn.broken = c.broken
 	l.nodes[s] = sn
-	if sn.when == nil || sn.when.Kind != yaml.ScalarNode {
+	if sn.when == nil || sn.when.Kind != yaml.ScalarNode || sn.when.Tag == "!!null" {
 		return
 	}
 	src, nth := strings.TrimSpace(sn.when.Value), -1
