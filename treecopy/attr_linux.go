@@ -2,6 +2,7 @@ package treecopy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -134,8 +135,11 @@ func (s *attrStore) apply(x xattrs, want, have []attr) ([]attr, error) {
 			}
 		}
 	}
+	// ACLs last: they may take away the write permission that other attributes need.
+	order := slices.Clone(want)
+	slices.SortStableFunc(order, func(a, b attr) int { return cmp.Compare(aclRank(a.name), aclRank(b.name)) })
 	kept := want[:0:0]
-	for _, a := range want {
+	for _, a := range order {
 		err := x.set(a.name, a.value)
 		switch {
 		case err == nil:
@@ -146,7 +150,15 @@ func (s *attrStore) apply(x xattrs, want, have []attr) ([]attr, error) {
 			return nil, err
 		}
 	}
+	slices.SortFunc(kept, func(a, b attr) int { return strings.Compare(a.name, b.name) })
 	return kept, nil
+}
+
+func aclRank(name string) int {
+	if name == aclAccess || name == aclDefault {
+		return 1
+	}
+	return 0
 }
 
 func (s *attrStore) refuse(name string, err error) {

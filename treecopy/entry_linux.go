@@ -119,11 +119,11 @@ func (w *worker) place(n *node, x *entry, list []attr, create func(tmp string) e
 	}
 	tmp := w.tempName()
 	if err := create(tmp); err != nil {
-		return err
+		return doing("create", err)
 	}
 	err := w.finishAt(n, tmp, &x.st, list)
 	if err == nil {
-		err = unix.Renameat(n.dst, tmp, n.dst, x.name)
+		err = doing("rename", unix.Renameat(n.dst, tmp, n.dst, x.name))
 	}
 	if err != nil {
 		return errors.Join(err, dropTemp(n.dst, tmp))
@@ -147,7 +147,7 @@ func (w *worker) finishAt(n *node, tmp string, want *stat, list []attr) error {
 	if _, err := w.dress(at, want, &made, list, have); err != nil {
 		return err
 	}
-	return utimensat(n.dst, tmp, want.mtime)
+	return doing("set times", utimensat(n.dst, tmp, want.mtime))
 }
 
 // clear removes a directory that is where something else has to go.

@@ -39,6 +39,14 @@ func hint(err error, format string, args ...any) error {
 	return &HintError{Err: err, hint: fmt.Sprintf(format, args...)}
 }
 
+// doing names the operation that err came from; paths are added where the error is recorded.
+func doing(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
 // SpaceError says what the target lacks. It is an ErrNoSpace. Numbers that were not determined are 0.
 type SpaceError struct {
 	Path                  string

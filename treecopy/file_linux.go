@@ -56,7 +56,7 @@ func (c *fileCopy) run() error {
 		if errors.Is(err, unix.EXDEV) {
 			return hint(ErrMount, "a file is mounted here: exclude it, or cross mount points")
 		}
-		return sourceErr(err)
+		return doing("open source", sourceErr(err))
 	}
 	defer func() { _ = unix.Close(c.in) }() // opened read-only
 	for attempt := 1; ; attempt++ {
@@ -104,7 +104,7 @@ func (c *fileCopy) load() error {
 	buf := c.w.small[:c.st.size+1]
 	n, err := pread(c.in, buf, 0)
 	if err != nil {
-		return err
+		return doing("read", err)
 	}
 	c.w.bytesRead.Add(int64(n))
 	c.data = buf[:min(int64(n), c.st.size)]
@@ -117,12 +117,12 @@ func (c *fileCopy) create() error {
 	if c.out >= 0 {
 		return nil
 	}
-	c.tmp = c.w.tempName()
-	fd, err := unix.Openat(c.n.dst, c.tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	tmp := c.w.tempName()
+	fd, err := unix.Openat(c.n.dst, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return err
+		return doing("create", err)
 	}
-	c.out = fd
+	c.out, c.tmp = fd, tmp
 	return nil
 }
 
@@ -133,13 +133,13 @@ func (c *fileCopy) commit() error {
 	}
 	if c.st.size <= smallFile && len(c.data) > 0 {
 		if err := writeFull(c.out, c.data, 0); err != nil {
-			return err
+			return doing("write", err)
 		}
 		c.w.written.Add(int64(len(c.data)))
 	}
 	list, err := c.w.attrs.read(xattrs{fd: c.in})
 	if err != nil {
-		return err
+		return doing("read attributes", err)
 	}
 	if err := c.dressNew(list); err != nil {
 		return err
@@ -149,21 +149,21 @@ func (c *fileCopy) commit() error {
 		t = dirtyTime
 	}
 	if err := futimens(c.out, t); err != nil {
-		return err
+		return doing("set times", err)
 	}
 	err = unix.Close(c.out)
 	c.out = -1
 	if err != nil {
-		return err
+		return doing("close", err)
 	}
-	return unix.Renameat(c.n.dst, c.tmp, c.n.dst, c.name)
+	return doing("rename", unix.Renameat(c.n.dst, c.tmp, c.n.dst, c.name))
 }
 
 // dressNew is dress for a file that is new and 0600.
 func (c *fileCopy) dressNew(list []attr) error {
 	if c.n.inherits {
 		if err := unix.Fremovexattr(c.out, aclAccess); err != nil && !errors.Is(err, unix.ENODATA) {
-			return err
+			return doing("drop inherited ACL", err)
 		}
 	}
 	if !c.w.noOwner.Load() {
@@ -171,18 +171,18 @@ func (c *fileCopy) dressNew(list []attr) error {
 		if err := unix.Fchown(c.out, int(c.st.uid), int(c.st.gid)); errors.Is(err, unix.EPERM) {
 			c.w.dropOwners()
 		} else if err != nil {
-			return err
+			return doing("set owner", err)
 		}
 	}
 	if len(list) > 0 {
 		var err error
 		if list, err = c.w.attrs.apply(xattrs{fd: c.out}, list, nil); err != nil {
-			return err
+			return doing("set attributes", err)
 		}
 	}
 	c.attrs = list
-	if mode := c.w.modeFor(&c.st); mode != 0o600 || len(list) > 0 {
-		return unix.Fchmod(c.out, mode)
+	if mode := c.w.modeFor(&c.st); mode != 0o600 || len(list) > 0 || c.n.inherits {
+		return doing("set mode", unix.Fchmod(c.out, mode))
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func (w *worker) linkInto(g *linkGroup, l *linkName, from, to int) error {
 	w.copied.hardLinks.Add(1)
 	tmp := w.tempName()
 	if err := unix.Linkat(from, g.first.name, to, tmp, 0); err != nil {
-		return err
+		return doing("link", err)
 	}
 	if err := unix.Renameat(to, tmp, to, l.name); err != nil {
 		return errors.Join(err, dropTemp(to, tmp))

@@ -100,6 +100,7 @@ func (g *grower) dress(full, kind string) {
 		must(g.tb, os.Lchown(full, rapid.IntRange(0, 3).Draw(g.t, "uid"), rapid.IntRange(0, 3).Draw(g.t, "gid")))
 	}
 	if kind != "link" && kind != "fifo" && rapid.IntRange(0, 5).Draw(g.t, "attr") == 0 {
+		must(g.tb, unix.Chmod(full, 0o700))
 		must(g.tb, unix.Setxattr(full, "user.note", []byte(rapid.StringN(0, 9, 30).Draw(g.t, "value")), 0))
 		if kind == "dir" && rapid.Bool().Draw(g.t, "default acl") {
 			must(g.tb, unix.Setxattr(full, aclDefault, acl, 0))
@@ -160,6 +161,7 @@ func (g *grower) change(n int) {
 		case "become": // another kind of entry
 			must(g.tb, os.Remove(full))
 			must(g.tb, os.Mkdir(full, 0o755))
+			must(g.tb, os.Chmod(full, 0o755)) // a default ACL may have taken the x
 			g.write(filepath.Join(full, "inside"), "file")
 			g.files = append(g.files[:i], g.files[i+1:]...)
 		}

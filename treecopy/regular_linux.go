@@ -110,12 +110,12 @@ func (w *worker) refresh(n *node, x *entry, rec *record) (bool, error) {
 	}
 	want, err := w.attrs.read(xattrs{n.src, x.name})
 	if err != nil {
-		return false, sourceErr(err)
+		return false, doing("read attributes", sourceErr(err))
 	}
 	rec.attrs = sumAttrs(want)
 	have, err := w.attrs.read(xattrs{n.dst, x.name})
 	if err != nil {
-		return false, err
+		return false, doing("read the target's attributes", err)
 	}
 	if w.equalOwnerMode(&x.st, &x.dst) && equalAttrs(want, have) {
 		return false, nil
@@ -161,7 +161,7 @@ func (w *worker) digestFile(n *node, x *entry, rec record) (record, error) {
 // hashSource reads a file of the source only to hash it.
 func (w *worker) hashSource(n *node, x *entry) (sum, error) {
 	s, err := w.hashAt(n.src, x.name, x.st.size)
-	return s, sourceErr(err)
+	return s, doing("read", sourceErr(err))
 }
 
 // hashAt hashes a file; one that is shorter or longer than size has no hash.

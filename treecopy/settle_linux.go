@@ -87,7 +87,7 @@ func (w *worker) settleTarget(n *node, want []attr) error {
 		w.updated.Add(1)
 	}
 	if n.st.mtime != now.mtime {
-		return futimens(n.dst, n.st.mtime)
+		return doing("set times", futimens(n.dst, n.st.mtime))
 	}
 	return nil
 }
@@ -102,23 +102,27 @@ func (e *engine) dress(x xattrs, want, have *stat, wantAttrs, haveAttrs []attr) 
 		changed = changed || did
 	}
 	if changed || !equalAttrs(wantAttrs, haveAttrs) {
+		if have.mode&0o600 != 0o600 && !want.is(unix.S_IFLNK) { // without privilege attributes need write permission
+			if err := x.chmod(have.mode&0o7777 | 0o600); err != nil {
+				return changed, doing("set mode", err)
+			}
+		}
 		if _, err := e.attrs.apply(x, wantAttrs, haveAttrs); err != nil {
-			return changed, err
+			return changed, doing("set attributes", err)
 		}
 		changed = true
 	}
-	if want.is(unix.S_IFLNK) {
-		return changed, nil
+	if mode := e.modeFor(want); !want.is(unix.S_IFLNK) && (changed || mode != have.mode&0o7777) {
+		return true, doing("set mode", x.chmod(mode))
 	}
-	if mode := e.modeFor(want); changed || mode != have.mode&0o7777 {
-		if x.name == "" {
-			err = unix.Fchmod(x.fd, mode)
-		} else {
-			err = unix.Fchmodat(x.fd, x.name, mode, 0)
-		}
-		changed = true
+	return changed, nil
+}
+
+func (x xattrs) chmod(mode uint32) error {
+	if x.name == "" {
+		return unix.Fchmod(x.fd, mode)
 	}
-	return changed, err
+	return unix.Fchmodat(x.fd, x.name, mode, 0)
 }
 
 // own gives the entry to the source's owner. Without the privilege that is noted once, and not tried again.
@@ -131,7 +135,7 @@ func (e *engine) own(x xattrs, want, have *stat) (bool, error) {
 		e.dropOwners()
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, doing("set owner", err)
 }
 
 // dropOwners says once that owners are not kept.

@@ -20,7 +20,7 @@ func (c *fileCopy) stream() error {
 	if !sparse {
 		// The size is kept: after a power failure a preallocated file must not look whole.
 		if err := unix.Fallocate(c.out, unix.FALLOC_FL_KEEP_SIZE, 0, c.st.size); isFull(err) {
-			return err
+			return doing("allocate", err)
 		}
 	}
 	_ = unix.Fadvise(c.in, 0, 0, unix.FADV_SEQUENTIAL) // advice only
@@ -84,11 +84,11 @@ func (c *fileCopy) span(from, to int64) (int64, error) {
 		}
 		n, err := pread(c.in, buf[:min(int64(len(buf)), to-from)], from)
 		if err != nil || n == 0 {
-			return from, err
+			return from, doing("read", err)
 		}
 		c.w.h.write(buf[:n])
 		if err := writeFull(c.out, buf[:n], from); err != nil {
-			return from, err
+			return from, doing("write", err)
 		}
 		c.w.bytesRead.Add(int64(n))
 		c.w.written.Add(int64(n))

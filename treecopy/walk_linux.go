@@ -159,13 +159,19 @@ func (w *worker) makeDir(n *node) (int, error) {
 	w.copied.dirs.Add(1)
 	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, w.o.Mounts == MountsCross)
 	if err == nil && n.parent.inherits {
-		for _, a := range []string{aclAccess, aclDefault} {
-			if rerr := unix.Fremovexattr(fd, a); rerr != nil && !errors.Is(rerr, unix.ENODATA) {
-				err = rerr
-			}
-		}
+		err = stripACL(fd)
 	}
 	return fd, err
+}
+
+// stripACL takes back what a new directory inherited, and the mode that came with it.
+func stripACL(fd int) error {
+	for _, a := range []string{aclAccess, aclDefault} {
+		if err := unix.Fremovexattr(fd, a); err != nil && !errors.Is(err, unix.ENODATA) {
+			return doing("drop inherited ACL", err)
+		}
+	}
+	return unix.Fchmod(fd, 0o700)
 }
 
 // hasDefaultACL looks at target directories that were there before; new ones were stripped.
