@@ -86,3 +86,6 @@ func (l *Look[T]) run(ctx context.Context, f *fetching[T]) error {
 	close(f.done)
 	return f.err
 }
+
+// Warm fetches the first answer, for whoever reads first. An error is left for the readers to meet.
+func (l *Look[T]) Warm(ctx context.Context) { _, _ = l.Get(ctx, "") }

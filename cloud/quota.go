@@ -1,0 +1,24 @@
+package cloud
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
+)
+
+// Quota is the value of a service quota in this account and region; AWS's default where the account never asked for another.
+func (s *Session) Quota(ctx context.Context, service, code string) (float64, error) {
+	o, err := s.Quotas.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: &service, QuotaCode: &code})
+	if err == nil {
+		return aws.ToFloat64(o.Quota.Value), nil
+	}
+	if !IsNotFound(err) {
+		return 0, err
+	}
+	d, err := s.Quotas.GetAWSDefaultServiceQuota(ctx, &servicequotas.GetAWSDefaultServiceQuotaInput{ServiceCode: &service, QuotaCode: &code})
+	if err != nil {
+		return 0, err
+	}
+	return aws.ToFloat64(d.Quota.Value), nil
+}

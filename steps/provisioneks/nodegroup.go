@@ -1,0 +1,190 @@
+package provisioneks
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/eks"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/cloud/owned"
+	"pipectl.dev/steps"
+)
+
+func (s *state) describeGroup(ctx context.Context, name string) (*ekstypes.Nodegroup, error) {
+	o, err := s.aws.EKS.DescribeNodegroup(ctx, &eks.DescribeNodegroupInput{ClusterName: &s.spec.Name, NodegroupName: &name})
+	if cloud.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return o.Nodegroup, nil
+}
+
+// groupNames are all node groups of the cluster, none when there is no cluster.
+func (s *state) groupNames(ctx context.Context) ([]string, error) {
+	var all []string
+	in := &eks.ListNodegroupsInput{ClusterName: &s.spec.Name}
+	for {
+		o, err := s.aws.EKS.ListNodegroups(ctx, in)
+		if cloud.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, o.Nodegroups...)
+		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
+			return all, nil
+		}
+	}
+}
+
+func nodeGroup(sp Spec, p *groupPart, needs []string) resource {
+	name := sp.Name + "/" + p.Name
+	return resource{
+		Kind: kindGroup, Name: name, Needs: needs, Expect: 115 * time.Second, Gone: 380 * time.Second, Timeout: 30 * time.Minute,
+		Observe: func(ctx context.Context, s *state) (status, error) {
+			g, err := s.describeGroup(ctx, p.Name)
+			if err != nil || g == nil {
+				return absent, err
+			}
+			p.arn = aws.ToString(g.NodegroupArn)
+			return s.groupStatus(p, g, name)
+		},
+		Create: func(ctx context.Context, s *state) error { return s.createGroup(ctx, p, name) },
+		Update: func(ctx context.Context, s *state, drift []string) error {
+			if owned.Of(drift, "status") {
+				return s.replaceFailed(ctx, p, name)
+			}
+			return s.updateGroup(ctx, p, drift)
+		},
+		Delete: func(ctx context.Context, s *state) error {
+			_, err := s.aws.EKS.DeleteNodegroup(ctx, &eks.DeleteNodegroupInput{ClusterName: &sp.Name, NodegroupName: &p.Name})
+			return err
+		},
+	}
+}
+
+func (s *state) groupStatus(p *groupPart, g *ekstypes.Nodegroup, name string) (status, error) {
+	st := status{
+		Exists: true, Ready: g.Status == ekstypes.NodegroupStatusActive || g.Status == ekstypes.NodegroupStatusDegraded,
+		Detail: string(g.Status), ID: p.Name, ARN: p.arn, Foreign: !cloud.Ours(g.Tags, s.owner, kindGroup, name),
+	}
+	if s.down {
+		return st, nil
+	}
+	issues := groupIssues(g)
+	switch {
+	case g.Status == ekstypes.NodegroupStatusDeleting:
+		return st, &steps.Error{Code: "NodegroupDeleting", Category: steps.Conflict, Retryable: true, Message: "the node group is being deleted", Hints: []string{"run again in about 6 minutes"}}
+	case g.Status == ekstypes.NodegroupStatusCreateFailed && !s.madeNow(kindGroup, name):
+		st.Drift = []string{"status: have " + st.Detail + " (" + issues + "), want ACTIVE"}
+		return st, nil
+	case g.Status == ekstypes.NodegroupStatusCreateFailed, g.Status == ekstypes.NodegroupStatusCreating && issues != "":
+		// EKS goes on trying for 20 minutes; what it complains of while it creates does not pass by itself.
+		return st, &steps.Error{Code: "NodegroupFailed", Category: steps.Unhealthy, Message: "the nodes do not come up: " + issues, Hints: groupHints(g)}
+	}
+	st.Drift = s.groupDrift(p, g)
+	return st, nil
+}
+
+func groupIssues(g *ekstypes.Nodegroup) string {
+	var out []string
+	if g.Health != nil {
+		for _, i := range g.Health.Issues {
+			out = append(out, fmt.Sprintf("%s: %s %v", i.Code, aws.ToString(i.Message), i.ResourceIds))
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+func groupHints(g *ekstypes.Nodegroup) []string {
+	hints := []string{}
+	if g.Health == nil {
+		return hints
+	}
+	for _, i := range g.Health.Issues {
+		switch i.Code {
+		case ekstypes.NodegroupIssueCodeNodeCreationFailure:
+			hints = append(hints, "the nodes run but do not join: check that their subnets have a way out (network.nat) and that the endpoint is reachable from inside (endpoint.private)")
+		case ekstypes.NodegroupIssueCodeAsgInstanceLaunchFailures, ekstypes.NodegroupIssueCodeInstanceLimitExceeded:
+			hints = append(hints, "add more nodeGroups[].instanceTypes or zones, or ask for more vCPUs in Service Quotas; the next run replaces the failed node group")
+		case ekstypes.NodegroupIssueCodeAccessDenied, ekstypes.NodegroupIssueCodeIamNodeRoleNotFound:
+			hints = append(hints, "the nodes' role was changed: run again, it is mended")
+		case ekstypes.NodegroupIssueCodeInsufficientFreeAddresses:
+			hints = append(hints, "the subnets are full: use larger ones in network.privateSubnets")
+		}
+	}
+	return hints
+}
+
+func (s *state) groupDrift(p *groupPart, g *ekstypes.Nodegroup) []string {
+	var d owned.Drift
+	d.Fixed("instanceTypes", g.InstanceTypes, p.InstanceTypes)
+	if p.AMIType != "" {
+		d.Fixed("amiType", g.AmiType, p.AMIType)
+	}
+	if g.CapacityType != "" {
+		d.Fixed("capacityType", g.CapacityType, p.CapacityType)
+	}
+	if want := p.subnetIDs(); !slices.Contains(want, "") {
+		d.Fixed("subnets", sortedCopy(g.Subnets), sortedCopy(want))
+	}
+	if c := g.ScalingConfig; c != nil {
+		d.Mend("min", aws.ToInt32(c.MinSize), p.Min)
+		d.Mend("max", aws.ToInt32(c.MaxSize), p.Max)
+	}
+	d.Mend("labels", labelText(g.Labels), labelText(p.Labels))
+	d.Mend("taints", taintText(g.Taints), taintText(p.taints()))
+	if lt := g.LaunchTemplate; lt != nil && p.templateVersion != "" {
+		d.Mend("launchTemplate.version", aws.ToString(lt.Version), p.templateVersion)
+	}
+	return d
+}
+
+func (p *groupPart) subnetIDs() []string {
+	var ids []string
+	for _, sub := range p.subnets {
+		ids = append(ids, sub.id)
+	}
+	return ids
+}
+
+var effects = map[string]ekstypes.TaintEffect{
+	"NoSchedule": ekstypes.TaintEffectNoSchedule, "PreferNoSchedule": ekstypes.TaintEffectPreferNoSchedule, "NoExecute": ekstypes.TaintEffectNoExecute,
+}
+
+func (g NodeGroup) taints() []ekstypes.Taint {
+	var out []ekstypes.Taint
+	for _, t := range g.Taints {
+		x := ekstypes.Taint{Key: aws.String(t.Key), Effect: effects[t.Effect]}
+		if t.Value != "" {
+			x.Value = aws.String(t.Value)
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+func taintText(ts []ekstypes.Taint) []string {
+	var out []string
+	for _, t := range ts {
+		out = append(out, aws.ToString(t.Key)+"="+aws.ToString(t.Value)+":"+string(t.Effect))
+	}
+	return sortedCopy(out)
+}
+
+func labelText(m map[string]string) []string {
+	var out []string
+	for k, v := range m {
+		out = append(out, k+"="+v)
+	}
+	return sortedCopy(out)
+}

@@ -1,0 +1,131 @@
+package provisioneks
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/reconcile"
+)
+
+// Kinds of what this step makes, as they stand in owner tags and plans.
+const (
+	kindVPC         = "ec2:Vpc"
+	kindDNS         = "ec2:VpcDns"
+	kindIGW         = "ec2:InternetGateway"
+	kindIGWAttached = "ec2:InternetGatewayAttachment"
+	kindSubnet      = "ec2:Subnet"
+	kindPublicIPs   = "ec2:SubnetPublicIps"
+	kindEIP         = "ec2:ElasticIp"
+	kindNAT         = "ec2:NatGateway"
+	kindTable       = "ec2:RouteTable"
+	kindRoute       = "ec2:Route"
+	kindAssociation = "ec2:RouteTableAssociation"
+	kindTemplate    = "ec2:LaunchTemplate"
+	kindRole        = "iam:Role"
+	kindRolePolicy  = "iam:RolePolicy"
+	kindOIDC        = "iam:OidcProvider"
+	kindCluster     = "eks:Cluster"
+	kindGroup       = "eks:Nodegroup"
+	kindAccess      = "eks:AccessEntry"
+	kindKubeconfig  = "file:Kubeconfig"
+)
+
+type (
+	resource = reconcile.Resource[state]
+	status   = reconcile.Status
+)
+
+var absent = status{}
+
+// state is what the resources of one run know. Fields below "learned" are written by the resource they belong to and read by those
+// that need it; see layout for the slots of subnets, gateways and tables.
+type state struct {
+	aws    *cloud.Session
+	env    steps.Env
+	spec   Spec
+	owner  string // identity, as in tags
+	caller cloud.Caller
+	down   bool // removing: drift is of no interest, and states that a run cannot use still count as there
+	look   looks
+	lay    layout
+
+	learned
+}
+
+type learned struct {
+	vpcID       string
+	igwID       string
+	clusterRole string // ARN
+	nodeRole    string // ARN
+	cluster     *ekstypes.Cluster
+	providerARN string
+	roleMade    sync.Map // role name -> time.Time it was made or changed
+	made        sync.Map // ID of a resource that this run has made
+}
+
+// looks are the lists of what is there, each fetched once a plan.
+type looks struct {
+	vpcs      *cloud.Look[[]ec2types.Vpc]
+	igws      *cloud.Look[[]ec2types.InternetGateway]
+	subnets   *cloud.Look[[]ec2types.Subnet]
+	addresses *cloud.Look[[]ec2types.Address]
+	nats      *cloud.Look[[]ec2types.NatGateway]
+	tables    *cloud.Look[[]ec2types.RouteTable]
+	templates *cloud.Look[[]ec2types.LaunchTemplate]
+	policies  map[string]*cloud.Look[[]string] // ARNs attached to a role, by its part
+	cluster   *cloud.Look[*ekstypes.Cluster] // nil: there is none
+	types     *cloud.Look[map[string]ec2types.InstanceTypeInfo]
+}
+
+// prefetch asks for all lists at once, so that a plan takes one round trip and not one for each level of dependency.
+func (s *state) prefetch(ctx context.Context) {
+	var wg sync.WaitGroup
+	if s.spec.Network.VPCID == "" || s.down {
+		wg.Go(func() { s.look.vpcs.Warm(ctx) })
+		wg.Go(func() { s.look.igws.Warm(ctx) })
+		wg.Go(func() { s.look.addresses.Warm(ctx) })
+		wg.Go(func() { s.look.nats.Warm(ctx) })
+		wg.Go(func() { s.look.tables.Warm(ctx) })
+		wg.Go(func() { s.look.subnets.Warm(ctx) })
+	}
+	wg.Go(func() { s.look.templates.Warm(ctx) })
+	wg.Go(func() { s.look.cluster.Warm(ctx) })
+	wg.Wait()
+}
+
+// name puts a part of the cluster's surroundings under the cluster's name.
+func (s *state) name(part string) string { return s.spec.Name + "/" + part }
+
+// mine reports whether tags are those of a part of this cluster of kind, and gives its name.
+func (s *state) mine(tags []ec2types.Tag, kind string) (string, bool) {
+	m := cloud.EC2TagMap(tags)
+	name := m[cloud.TagName]
+	ok := m[cloud.TagIdentity] == s.owner && m[cloud.TagKind] == kind && (name == s.spec.Name || strings.HasPrefix(name, s.spec.Name+"/"))
+	return name, ok
+}
+
+func (s *state) tags(kind, name string) map[string]string { return cloud.Tags(s.owner, kind, name) }
+
+func (s *state) token(kind, name string, facts ...any) *string {
+	return aws.String(cloud.ClientToken(s.owner, kind, name, s.env.RunID, facts))
+}
+
+// settle repeats a call that names things made a moment ago for as long as AWS may not see them yet.
+func (s *state) settle(ctx context.Context, call func(context.Context) error) error {
+	return s.aws.Retry(ctx, time.Minute, func(err error) bool { return cloud.IsNotFound(err) || cloud.Code(err) == "InvalidSubnet" }, call)
+}
+
+func (s *state) markMade(kind, name string) { s.made.Store(reconcile.ID(kind, name), true) }
+
+func (s *state) madeNow(kind, name string) bool {
+	_, ok := s.made.Load(reconcile.ID(kind, name))
+	return ok
+}

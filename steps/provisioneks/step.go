@@ -1,0 +1,187 @@
+// Package provisioneks is the step provision-eks: a VPC, an EKS cluster with its roles, OIDC provider and node groups, found by owner
+// tag, made as parallel as their true dependencies allow, and removed again.
+//
+// It must not touch Kubernetes objects, nor anything that does not carry its owner tag. Data volumes are another step's.
+package provisioneks
+
+import (
+	"context"
+	"time"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/cloud/owned"
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/reconcile"
+)
+
+// New makes the step.
+func New(open cloud.Opener) steps.Definition {
+	return steps.Define(steps.About{
+		Name:    "provision-eks",
+		Summary: "Make a VPC, an EKS cluster and its node groups, or use a cluster that exists",
+		Example: "name: blog\nnodeGroups:\n  - {name: main, instanceTypes: [t3.medium], min: 1, desired: 2, max: 3}\n",
+		Doc:     doc,
+		AWS:     true,
+		Expect:  640 * time.Second,
+	}, &step{open: open})
+}
+
+const doc = "Everything is found again by its owner tags, so there is no state file, and an interrupted run carries on.\n\n" +
+	"Choices that the spec leaves open (Kubernetes version, zones, image family) are made once, when the thing is made. The desired size of a node\n" +
+	"group is set at the start only. Drift is mended where AWS can change a thing in place, and refused, with the field named, where it cannot.\n\n" +
+	"`down` removes node groups first, then the cluster, its roles and its network; it leaves data volumes alone."
+
+type step struct{ open cloud.Opener }
+
+// ResourceKeys names what no other stage may make.
+func (s *Spec) ResourceKeys() []string {
+	if s.Existing || s.Name == "" {
+		return nil
+	}
+	return []string{reconcile.ID(kindCluster, s.Name)}
+}
+
+// begin opens the session and lays out the parts.
+func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*state, error) {
+	session, err := p.open(ctx, sp.Region)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{aws: session, env: env, spec: sp, owner: env.Identity.String(), down: down}
+	if s.caller, err = session.Identify(ctx); err != nil {
+		return nil, err
+	}
+	s.look = s.newLooks()
+	if sp.Existing {
+		return s, nil
+	}
+	s.prefetch(ctx)
+	zones, err := s.zones(ctx)
+	if err != nil {
+		return nil, cloud.Explain(err)
+	}
+	if err := s.layOut(zones); err != nil {
+		return nil, err
+	}
+	if down {
+		return s, s.adopt(ctx)
+	}
+	return s, nil
+}
+
+func (s *state) list(rs []resource) owned.List[state] {
+	return owned.List[state]{AWS: s.aws, Resources: rs, Report: s.env.Report, Blocked: blockers}
+}
+
+func (p *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Outputs], error) {
+	var plan steps.Plan[Outputs]
+	s, err := p.begin(ctx, env, sp, false)
+	if err != nil {
+		return plan, err
+	}
+	if sp.Existing {
+		out, found, err := s.existing(ctx)
+		if err == nil && !found {
+			err = precondition("ClusterNotFound", "cluster "+sp.Name+" does not exist in "+s.aws.Region, "correct `name` or `region`, or drop `existing: true` to make it")
+		}
+		return steps.Plan[Outputs]{Outputs: &out}, err
+	}
+	plan.Changes, err = s.list(s.resources()).Plan(ctx, s)
+	if err != nil {
+		return plan, err
+	}
+	if keepsAll(plan.Changes) {
+		out := s.outputs()
+		plan.Outputs = &out
+	}
+	plan.Forecast, err = s.forecast(ctx, plan.Changes)
+	return plan, err
+}
+
+func keepsAll(cs []steps.Change) bool {
+	for _, c := range cs {
+		if c.Action != reconcile.Keep {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, error) {
+	s, err := p.begin(ctx, env, sp, false)
+	if err != nil {
+		return Outputs{}, err
+	}
+	if sp.Existing {
+		out, _, err := s.existing(ctx)
+		return out, err
+	}
+	if err := s.list(s.resources()).Apply(ctx, s); err != nil {
+		return Outputs{}, err
+	}
+	return s.outputs(), nil
+}
+
+// Observe finds the cluster as soon as it is ACTIVE, whatever else is missing: what runs in it must be reachable, on the way down most of all.
+func (p *step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bool, error) {
+	s, err := p.begin(ctx, env, sp, true)
+	if err != nil {
+		return Outputs{}, false, err
+	}
+	if sp.Existing {
+		return s.existing(ctx)
+	}
+	if _, err := s.list(s.resources()).Plan(ctx, s); err != nil {
+		return Outputs{}, false, err
+	}
+	if s.cluster == nil || s.cluster.Status != "ACTIVE" && s.cluster.Status != "UPDATING" {
+		return Outputs{}, false, nil
+	}
+	return s.outputs(), true, nil
+}
+
+// Release removes the node groups and waits until they are gone. The rest stays: nodes need the CSI driver's role and a way out to let
+// go of their volumes.
+func (p *step) Release(ctx context.Context, env steps.Env, sp Spec) error {
+	if sp.Existing {
+		return nil
+	}
+	s, err := p.begin(ctx, env, sp, true)
+	if err != nil {
+		return err
+	}
+	var groups []resource
+	for _, g := range s.lay.groups {
+		groups = append(groups, nodeGroup(sp, g, nil))
+	}
+	return s.list(groups).Destroy(ctx, s, false)
+}
+
+func (p *step) Delete(ctx context.Context, env steps.Env, sp Spec, o steps.DeleteOptions) error {
+	if sp.Existing {
+		return nil
+	}
+	s, err := p.begin(ctx, env, sp, true)
+	if err != nil {
+		return err
+	}
+	if err := s.list(s.resources()).Destroy(ctx, s, o.WithData); err != nil {
+		return err
+	}
+	if err := s.removeStaleProviders(ctx); err != nil {
+		return cloud.Explain(err)
+	}
+	return s.leftovers(ctx)
+}
+
+func precondition(code, message string, hints ...string) error {
+	e := &steps.Error{Code: code, Category: steps.Precondition, Message: message}
+	for _, h := range hints {
+		if h != "" {
+			e.Hints = append(e.Hints, h)
+		}
+	}
+	return e
+}
+
+

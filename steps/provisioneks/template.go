@@ -1,0 +1,150 @@
+package provisioneks
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/cloud/owned"
+	"pipectl.dev/steps/reconcile"
+)
+
+func (s *state) findTemplate(ctx context.Context, reader, name string) (*ec2types.LaunchTemplate, error) {
+	all, err := s.look.templates.Get(ctx, reader)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range all {
+		if n, ok := s.mine(t.Tags, kindTemplate); ok && n == name {
+			return &t, nil
+		}
+	}
+	return nil, nil
+}
+
+// launchTemplate holds what a node group cannot say itself: IMDSv2 only, an encrypted gp3 disk, tags of instances and disks.
+func launchTemplate(sp Spec, p *groupPart) resource {
+	name := sp.Name + "/" + p.Name
+	id := reconcile.ID(kindTemplate, name)
+	return resource{
+		Kind: kindTemplate, Name: name,
+		Observe: func(ctx context.Context, s *state) (status, error) {
+			t, err := s.findTemplate(ctx, id, name)
+			if err != nil || t == nil {
+				return absent, err
+			}
+			p.templateID, p.templateVersion = aws.ToString(t.LaunchTemplateId), strconv.FormatInt(aws.ToInt64(t.DefaultVersionNumber), 10)
+			st := status{Exists: true, Ready: true, ID: p.templateID}
+			if !s.down {
+				st.Drift, err = s.templateDrift(ctx, p)
+			}
+			return st, err
+		},
+		Create: func(ctx context.Context, s *state) error {
+			defer s.look.templates.Changed()
+			_, err := s.aws.EC2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
+				LaunchTemplateName: aws.String(cloud.UniqueName(128, s.owner, sp.Name, p.Name)),
+				LaunchTemplateData: s.templateData(p), ClientToken: s.token(kindTemplate, name),
+				TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeLaunchTemplate, s.tags(kindTemplate, name)),
+			})
+			if cloud.IsExists(err) {
+				return nil
+			}
+			return err
+		},
+		Update: func(ctx context.Context, s *state, drift []string) error {
+			defer s.look.templates.Changed()
+			return s.newTemplateVersion(ctx, p, drift)
+		},
+		Delete: func(ctx context.Context, s *state) error {
+			defer s.look.templates.Changed()
+			_, err := s.aws.EC2.DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateId: &p.templateID})
+			return err
+		},
+	}
+}
+
+// disk is the device that holds images and containers: Bottlerocket keeps them apart from the system.
+func (g NodeGroup) disk() string {
+	switch {
+	case strings.HasPrefix(g.AMIType, "BOTTLEROCKET"):
+		return "/dev/xvdb"
+	case strings.HasPrefix(g.AMIType, "WINDOWS"):
+		return "/dev/sda1"
+	default:
+		return "/dev/xvda"
+	}
+}
+
+// hops lets pods reach the metadata service through one more network hop than the node: CSI and CNI need it.
+const hops = 2
+
+func (s *state) templateData(p *groupPart) *ec2types.RequestLaunchTemplateData {
+	d := &ec2types.RequestLaunchTemplateData{
+		MetadataOptions: &ec2types.LaunchTemplateInstanceMetadataOptionsRequest{
+			HttpTokens: ec2types.LaunchTemplateHttpTokensStateRequired, HttpPutResponseHopLimit: aws.Int32(hops),
+		},
+		BlockDeviceMappings: []ec2types.LaunchTemplateBlockDeviceMappingRequest{{
+			DeviceName: aws.String(p.disk()),
+			Ebs: &ec2types.LaunchTemplateEbsBlockDeviceRequest{
+				VolumeSize: &p.DiskSize, VolumeType: ec2types.VolumeTypeGp3, Encrypted: aws.Bool(true), DeleteOnTermination: aws.Bool(true),
+			},
+		}},
+	}
+	for kind, word := range map[ec2types.ResourceType]string{ec2types.ResourceTypeInstance: "ec2:Instance", ec2types.ResourceTypeVolume: "ec2:Volume"} {
+		d.TagSpecifications = append(d.TagSpecifications, ec2types.LaunchTemplateTagSpecificationRequest{
+			ResourceType: kind, Tags: cloud.EC2Tags(s.tags(word, s.name(p.Name))),
+		})
+	}
+	if p.LaunchTemplate.ImageID != "" {
+		d.ImageId = &p.LaunchTemplate.ImageID
+	}
+	return d
+}
+
+func (s *state) templateDrift(ctx context.Context, p *groupPart) ([]string, error) {
+	o, err := s.aws.EC2.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateId: &p.templateID, Versions: []string{"$Default"},
+	})
+	if err != nil || len(o.LaunchTemplateVersions) == 0 || o.LaunchTemplateVersions[0].LaunchTemplateData == nil {
+		if cloud.IsNotFound(err) { // made a moment ago
+			return nil, nil
+		}
+		return nil, err
+	}
+	var d owned.Drift
+	have := o.LaunchTemplateVersions[0].LaunchTemplateData
+	d.Mend("launchTemplate.imageId", aws.ToString(have.ImageId), p.LaunchTemplate.ImageID)
+	var size int32
+	encrypted := false
+	for _, m := range have.BlockDeviceMappings {
+		if m.Ebs != nil && aws.ToString(m.DeviceName) == p.disk() {
+			size, encrypted = aws.ToInt32(m.Ebs.VolumeSize), aws.ToBool(m.Ebs.Encrypted)
+		}
+	}
+	d.Mend("diskSize", size, p.DiskSize)
+	d.Mend("disk encrypted", encrypted, true)
+	tokens := ec2types.LaunchTemplateHttpTokensState("")
+	if have.MetadataOptions != nil {
+		tokens = have.MetadataOptions.HttpTokens
+	}
+	d.Mend("metadata tokens", tokens, ec2types.LaunchTemplateHttpTokensStateRequired)
+	return d, nil
+}
+
+func (s *state) newTemplateVersion(ctx context.Context, p *groupPart, drift []string) error {
+	o, err := s.aws.EC2.CreateLaunchTemplateVersion(ctx, &ec2.CreateLaunchTemplateVersionInput{
+		LaunchTemplateId: &p.templateID, LaunchTemplateData: s.templateData(p), ClientToken: s.token(kindTemplate, p.Name, p.templateVersion, drift),
+	})
+	if err != nil {
+		return err
+	}
+	n := strconv.FormatInt(aws.ToInt64(o.LaunchTemplateVersion.VersionNumber), 10)
+	_, err = s.aws.EC2.ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateId: &p.templateID, DefaultVersion: &n})
+	return err
+}
