@@ -1,0 +1,165 @@
+// Package cloudtest gives tests an emulated AWS account in virtual time: a step, the unmodified SDK and the emulator in one bubble, with
+// no socket between them.
+//
+// It is for tests only, and must be used inside a testing/synctest bubble.
+package cloudtest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"gopkg.in/yaml.v3"
+
+	"pipectl.dev/cloud"
+	emulator "pipectl.dev/rehearsal/aws"
+	"pipectl.dev/steps"
+)
+
+// World is one account and what a step reported while it worked in it.
+type World struct {
+	*emulator.Cloud
+	Open cloud.Opener
+
+	mu     sync.Mutex
+	events []steps.Event
+	runs   int
+}
+
+// New makes an empty account, closed when the test ends.
+func New(t *testing.T, o emulator.Options) *World {
+	t.Helper()
+	c := emulator.New(o)
+	t.Cleanup(c.Close)
+	cfg := aws.Config{
+		Region:      emulator.FixtureRegion,
+		Credentials: credentials.NewStaticCredentialsProvider(emulator.FixtureAccessKey, emulator.FixtureSecretKey, ""),
+	}
+	if o.Region != "" {
+		cfg.Region = o.Region
+	}
+	client := &http.Client{Transport: c.RoundTripper()}
+	return &World{Cloud: c, Open: cloud.NewOpener(cloud.Options{Config: &cfg, HTTPClient: client, Speed: max(o.Speed, 1)})}
+}
+
+// Env is the environment of a new run of pipeline "blog".
+func (w *World) Env() steps.Env {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.runs++
+	return steps.Env{
+		Identity: steps.Identity{Account: emulator.FixtureAccount, Region: emulator.FixtureRegion, Pipeline: "blog"},
+		Stage:    "stage", RunID: fmt.Sprintf("run-%d", w.runs), Log: slog.New(slog.DiscardHandler),
+		Record: func(e steps.Event) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.events = append(w.events, e)
+		},
+	}
+}
+
+// Notes are the diagnostics that steps have given so far.
+func (w *World) Notes() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for _, e := range w.events {
+		if e.Type == steps.Diagnostic {
+			out = append(out, e.Message)
+		}
+	}
+	return out
+}
+
+// Changed counts the changes that were reported done, by verb.
+func (w *World) Changed() map[steps.Verb]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[steps.Verb]int{}
+	for _, e := range w.events {
+		if e.Type == steps.ChangeDone {
+			out[e.Change.Action]++
+		}
+	}
+	w.events = nil
+	return out
+}
+
+// Input is a `with:` as the engine gives it.
+func Input(t *testing.T, text string) steps.Input {
+	t.Helper()
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return steps.Input{File: "pipeline.yaml", With: &doc}
+}
+
+// Calls counts the calls since mark: reads, and writes but for locks and tokens.
+func (w *World) Count(mark int) (reads, writes int) {
+	for _, c := range w.Since(mark) {
+		switch {
+		case !c.Write:
+			reads++
+		case c.Class == "resource" || c.Class == "tag":
+			writes++
+		}
+	}
+	return reads, writes
+}
+
+// Owned lists the live resources with our owner tags, as "kind name", sorted.
+func (w *World) Owned() []string {
+	var out []string
+	for _, r := range w.Resources() {
+		if r.Tags[cloud.TagIdentity] != "" && !r.Managed {
+			out = append(out, r.Tags[cloud.TagKind]+" "+r.Tags[cloud.TagName])
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// NoDuplicates fails the test when two live resources carry the same owner tags.
+func (w *World) NoDuplicates(t *testing.T) {
+	t.Helper()
+	for _, set := range w.Duplicates(cloud.TagIdentity, cloud.TagKind, cloud.TagName) {
+		var ids []string
+		for _, r := range set {
+			ids = append(ids, r.String())
+		}
+		t.Errorf("made twice: %s", strings.Join(ids, " and "))
+	}
+}
+
+// Apply plans and applies once, as the engine does.
+func (w *World) Apply(ctx context.Context, d steps.Definition, in steps.Input) ([]byte, error) {
+	env := w.Env()
+	if err := d.Preflight(ctx, env, in); err != nil {
+		return nil, fmt.Errorf("preflight: %w", err)
+	}
+	p, err := d.Plan(ctx, env, in)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if p.Outputs != nil {
+		return p.Outputs, nil
+	}
+	return d.Apply(ctx, env, in)
+}
+
+// Down releases and deletes once, as the engine does.
+func (w *World) Down(ctx context.Context, d steps.Definition, in steps.Input, withData bool) error {
+	env := w.Env()
+	if err := d.Release(ctx, env, in); err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
+	return d.Delete(ctx, env, in, steps.DeleteOptions{WithData: withData})
+}
