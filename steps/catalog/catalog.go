@@ -7,6 +7,8 @@ import (
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/applymanifests"
 	"pipectl.dev/steps/attachvolume"
+	"pipectl.dev/steps/bindirsa"
+	"pipectl.dev/steps/installaddon"
 )
 
 // Deps is what steps need of the outside. Openers are lazy and cached, so validate and schema need no credentials.
@@ -18,6 +20,8 @@ type Deps struct {
 // All lists every step, in the order in which a pipeline usually uses them.
 func All(d Deps) []steps.Definition {
 	return []steps.Definition{
+		bindirsa.New(d.AWS, d.Kube),
+		installaddon.New(d.AWS, d.Kube),
 		applymanifests.New(d.AWS, d.Kube),
 		attachvolume.New(d.AWS, d.Kube),
 	}

@@ -1,0 +1,119 @@
+package bindirsa
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/steps"
+)
+
+// spread is how long IAM may take until a new role, policy or provider is known everywhere.
+const spread = time.Minute
+
+// prove takes the role on as every service account would, and must fail to as a foreign one. Nothing else shows that a binding works:
+// each of its parts can be right by itself.
+func (s *state) prove(ctx context.Context) error {
+	for _, a := range s.spec.ServiceAccounts {
+		if err := s.proveOwn(ctx, a); err != nil {
+			return fmt.Errorf("proof: %s: %w", a, err)
+		}
+	}
+	foreign := s.foreigner()
+	if err := s.proveForeign(ctx, foreign); err != nil {
+		return fmt.Errorf("proof: %s: %w", foreign, err)
+	}
+	return nil
+}
+
+func (s *state) proveOwn(ctx context.Context, a ServiceAccount) error {
+	token, err := s.token(ctx, a)
+	if err != nil {
+		return err
+	}
+	var out *sts.AssumeRoleWithWebIdentityOutput
+	err = s.aws.Retry(ctx, spread, settling, func(ctx context.Context) error {
+		out, err = s.assume(ctx, token)
+		return err
+	})
+	if err != nil {
+		return remedy(err)
+	}
+	c := out.Credentials
+	as := sts.NewFromConfig(s.aws.Config, func(o *sts.Options) {
+		o.Credentials = credentials.NewStaticCredentialsProvider(aws.ToString(c.AccessKeyId), aws.ToString(c.SecretAccessKey), aws.ToString(c.SessionToken))
+	})
+	who, err := as.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return cloud.Explain(err)
+	}
+	if !strings.Contains(aws.ToString(who.Arn), ":assumed-role/"+s.name()+"/") {
+		return &steps.Error{Code: "WrongRole", Category: steps.Verification, Message: "its token gives " + aws.ToString(who.Arn)}
+	}
+	return nil
+}
+
+func (s *state) proveForeign(ctx context.Context, a ServiceAccount) error {
+	token, err := s.token(ctx, a)
+	if err != nil {
+		return err
+	}
+	_, err = s.assume(ctx, token)
+	switch {
+	case err == nil:
+		return &steps.Error{Code: "TrustTooWide", Category: steps.Verification, Message: "it may take on " + s.name() + ", and must not",
+			Hints: []string{"look at the role's trust policy: another tool may have changed it; run again to put it right"}}
+	case cloud.Code(err) == "AccessDenied":
+		return nil
+	default:
+		return cloud.Explain(err)
+	}
+}
+
+// foreigner is a service account that every cluster has and that is not bound here.
+func (s *state) foreigner() ServiceAccount {
+	for _, ns := range []string{"default", "kube-public", "kube-node-lease", "kube-system"} {
+		a := ServiceAccount{Namespace: ns, Name: "default"}
+		if !slices.ContainsFunc(s.spec.ServiceAccounts, func(b ServiceAccount) bool { return b.String() == a.String() }) {
+			return a
+		}
+	}
+	return ServiceAccount{Namespace: "kube-system", Name: "namespace-controller"}
+}
+
+func (s *state) token(ctx context.Context, a ServiceAccount) (string, error) {
+	token, _, err := s.kube.ServiceAccountToken(ctx, a.Namespace, a.Name, []string{audience}, 10*time.Minute)
+	return token, err
+}
+
+func (s *state) assume(ctx context.Context, token string) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	return s.aws.STS.AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
+		RoleArn: &s.roleARN, RoleSessionName: aws.String("pipectl-proof"), WebIdentityToken: &token, DurationSeconds: aws.Int32(900),
+	})
+}
+
+// settling are the errors that a right binding gives while IAM is still spreading it.
+func settling(err error) bool {
+	return slices.Contains([]string{"AccessDenied", "InvalidIdentityToken", "IDPCommunicationError"}, cloud.Code(err)) || cloud.IsNotFound(err)
+}
+
+// remedy maps each refusal of STS to the one thing that mends it.
+func remedy(err error) error {
+	hint := map[string]string{
+		"InvalidIdentityToken":  "IAM does not trust the cluster's issuer, or its keys have changed: run the stage that makes the cluster again, it registers the issuer",
+		"IDPCommunicationError": "AWS could not reach the issuer: it must be public over https; try again in a minute",
+		"AccessDenied":          "the trust policy does not match this service account: compare its sub and aud with the policy, and look for another tool that writes it",
+		"ExpiredTokenException": "the clock of the API server is wrong",
+	}[cloud.Code(err)]
+	if hint == "" {
+		return cloud.Explain(err)
+	}
+	return &steps.Error{Code: "ProofFailed", Category: steps.Verification, Err: err, Hints: []string{hint}}
+}
