@@ -21,6 +21,7 @@ import (
 // moverArgs is all that a mover in a pod is told. Every path is a flag.
 type moverArgs struct {
 	Source, Target, Host string // directories as the container sees them
+	Scratch              string // for files that need not outlive the pod
 	Volume               string // "" on route sameNode: Target is the claim itself
 	Identity             string // of the copy, see Move.copyIdentity
 	RunID                string
@@ -55,6 +56,7 @@ func (a *moverArgs) flags() *flag.FlagSet {
 	f.StringVar(&a.Source, "source", a.Source, "directory of the home, read only")
 	f.StringVar(&a.Target, "target", a.Target, "where the volume is mounted, or is to be mounted")
 	f.StringVar(&a.Host, "host", a.Host, "the node's root file system")
+	f.StringVar(&a.Scratch, "scratch", a.Scratch, "directory for files that need not last")
 	f.StringVar(&a.Volume, "volume", a.Volume, "volume to find, format and mount")
 	f.StringVar(&a.Identity, "identity", a.Identity, "identity of the copy")
 	f.StringVar(&a.RunID, "run", a.RunID, "run id")

@@ -30,7 +30,7 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	delta, err := os.CreateTemp("", "pipectl-delta-*")
+	delta, err := os.CreateTemp(c.args.Scratch, "pipectl-delta-*")
 	if err != nil {
 		return errors.Join(err, release())
 	}

@@ -1,0 +1,168 @@
+package jenkinshome
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"pipectl.dev/kube"
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/jenkinshome/jenkins"
+)
+
+func (m *mission) observeTarget(ctx context.Context, w *World) error {
+	if m.verify == nil {
+		return nil
+	}
+	if m.target == nil {
+		k, err := m.open(ctx, kube.Relative(m.verify.Cluster, m.env.Dir))
+		if unreachable(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m.target = k
+	}
+	var err error
+	w.New, err = life2(ctx, m.target, m.newWorkload())
+	if unreachable(err) {
+		w.New, err = Unknown, nil
+	}
+	return err
+}
+
+func (m *mission) newWorkload() kube.Workload {
+	return workloadOf(m.verify.Namespace, m.verify.Workload)
+}
+
+// compare asks the new Jenkins once it answers. One that does not come up in time is as bad as one that differs.
+func (m *mission) compare(ctx context.Context) error {
+	if m.target == nil {
+		return whyTarget
+	}
+	if m.source == nil {
+		return whySource
+	}
+	before, err := m.rec.baseline()
+	if err != nil {
+		return err
+	}
+	if !m.verify.Jenkins.Token.IsSet() {
+		return noToken("the new Jenkins")
+	}
+	limit := m.verify.Within.Duration
+	wait, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	last := "no pod runs"
+	look := func(ctx context.Context) (bool, error) {
+		inv, detail, err := m.inventory(ctx)
+		last = detail
+		if err != nil || detail != "" {
+			m.say("new Jenkins: " + detail)
+			return false, err
+		}
+		m.after = inv
+		m.diff, m.diffs = jenkins.Difference(before, inv)
+		return true, nil
+	}
+	err = kube.Await(wait, 2*time.Second, look)
+	switch {
+	case err != nil && wait.Err() != nil && ctx.Err() == nil:
+		m.diff, m.diffs = []string{fmt.Sprintf("it did not answer within %s (%s)", limit, last)}, 1
+	case err != nil:
+		return err
+	}
+	m.check = Equal
+	if m.diffs > 0 {
+		m.check = Different
+	}
+	return nil
+}
+
+// inventory reads what the new Jenkins holds; detail says why it cannot be asked yet. An error is one that waiting does not mend.
+func (m *mission) inventory(ctx context.Context) (inv jenkins.Inventory, detail string, err error) {
+	pod, err := livePod(ctx, m.target, m.newWorkload())
+	if err != nil {
+		return inv, err.Error(), passing(err)
+	}
+	c, err := containerOf(pod, "")
+	if err != nil {
+		return inv, "", err
+	}
+	port := m.verify.Jenkins.Port
+	if port == 0 {
+		port = portOf(c)
+	}
+	t := transport(m.target, pod, port)
+	defer closeIdle(t)
+	j := jenkins.New(t, m.verify.Jenkins.Path, m.verify.Jenkins.User, m.verify.Jenkins.Token)
+	if _, ready, err := j.Version(ctx); err != nil || !ready {
+		if err != nil {
+			return inv, err.Error(), passing(err)
+		}
+		return inv, "loading", nil
+	}
+	if inv, err = j.Inventory(ctx); err != nil {
+		return inv, err.Error(), passing(err)
+	}
+	return inv, "", nil
+}
+
+// passing forgives what waiting may mend. Wrong credentials are the user's to mend, and no reason to roll anything back.
+func passing(err error) error {
+	switch steps.Classify(err).Category {
+	case steps.Credentials, steps.Permission, steps.BadInput:
+		return err
+	}
+	return nil
+}
+
+func noToken(who string) error {
+	return &steps.Error{Code: "NoToken", Category: steps.Precondition, Message: "no API token for " + who,
+		Hints: []string{"set `jenkins.token`; make one at /me/configure of Jenkins"}}
+}
+
+func (m *mission) checked() VerifyOutputs {
+	o := VerifyOutputs{Version: m.after.Version, Plugins: len(m.after.Plugins), Jobs: len(m.after.Jobs), CheckedAt: timeTag(time.Now())}
+	if m.rec != nil {
+		o.Downtime = since(m.rec.Cut.StopAt)
+	}
+	return o
+}
+
+// different is the error of a new Jenkins that is not what the old one was.
+func (m *mission) different(then string) error {
+	text := strings.Join(m.diff, "; ")
+	if m.diffs > len(m.diff) {
+		text += fmt.Sprintf("; and %d more", m.diffs-len(m.diff))
+	}
+	return &steps.Error{Code: "JenkinsDiffers", Category: steps.Verification, Message: "the new Jenkins differs from the old one: " + text + then,
+		Hints: []string{"see its log; `onFailure: report` leaves both as they are"}}
+}
+
+// stopNew stops the new Jenkins so that nothing starts it again by itself: its Application first, then the workload.
+func (m *mission) stopNew(ctx context.Context) error {
+	if m.target == nil {
+		return whyTarget
+	}
+	w := m.newWorkload()
+	st, found, err := m.target.ReadWorkload(ctx, w)
+	if err != nil || !found {
+		return err
+	}
+	if app := applicationOf(st.Object); app != "" {
+		paused, err := m.target.PauseApplication(ctx, m.verify.ArgoCD, app)
+		if err != nil {
+			return err
+		}
+		for _, p := range paused {
+			m.env.Note(fmt.Sprintf("automatic sync of application %s/%s is off since the rollback; it was %s", p.Namespace, p.Name, p.Automated))
+		}
+	}
+	if err := m.target.Pause(ctx, w); err != nil {
+		return err
+	}
+	return m.target.WaitPodsGone(ctx, []kube.Workload{w}, m.say)
+}
