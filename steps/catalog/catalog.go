@@ -9,6 +9,7 @@ import (
 	"pipectl.dev/steps/attachvolume"
 	"pipectl.dev/steps/bindirsa"
 	"pipectl.dev/steps/installaddon"
+	"pipectl.dev/steps/jenkinshome"
 )
 
 // Deps is what steps need of the outside. Openers are lazy and cached, so validate and schema need no credentials.
@@ -23,6 +24,9 @@ func All(d Deps) []steps.Definition {
 		bindirsa.New(d.AWS, d.Kube),
 		installaddon.New(d.AWS, d.Kube),
 		applymanifests.New(d.AWS, d.Kube),
+		jenkinshome.NewPrecopy(d.AWS, d.Kube, jenkinshome.Options{}),
+		jenkinshome.NewMigrate(d.AWS, d.Kube, jenkinshome.Options{}),
+		jenkinshome.NewVerify(d.AWS, d.Kube, jenkinshome.Options{}),
 		attachvolume.New(d.AWS, d.Kube),
 	}
 }

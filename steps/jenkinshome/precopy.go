@@ -15,14 +15,19 @@ type Options struct {
 	Image string // of the mover; "" : see moverImage
 }
 
-// New makes the three steps, in the order of a move.
-func New(aws cloud.Opener, open kube.Opener, o Options) []steps.Definition {
-	b := base{aws: aws, open: open, o: o}
-	return []steps.Definition{
-		steps.Define(aboutPrecopy, precopyStep{b}),
-		steps.Define(aboutMigrate, migrateStep{b}),
-		steps.Define(aboutVerify, verifyStep{b}),
-	}
+// NewPrecopy is the step precopy-jenkins-home.
+func NewPrecopy(aws cloud.Opener, open kube.Opener, o Options) steps.Definition {
+	return steps.Define(aboutPrecopy, precopyStep{base{aws, open, o}})
+}
+
+// NewMigrate is the step migrate-jenkins-home.
+func NewMigrate(aws cloud.Opener, open kube.Opener, o Options) steps.Definition {
+	return steps.Define(aboutMigrate, migrateStep{base{aws, open, o}})
+}
+
+// NewVerify is the step verify-jenkins-home.
+func NewVerify(aws cloud.Opener, open kube.Opener, o Options) steps.Definition {
+	return steps.Define(aboutVerify, verifyStep{base{aws, open, o}})
 }
 
 type base struct {
