@@ -114,8 +114,9 @@ func orNone(s string) string {
 
 func newRunID(now time.Time) string {
 	b := make([]byte, 3)
-	_, _ = rand.Read(b) // never fails
-	return now.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(b)
+	_, _ = rand.Read(b)                                                           // never fails
+	stamp := strings.Replace(now.UTC().Format("20060102-150405.000"), ".", "", 1) // runs sort by their ids
+	return stamp + "-" + hex.EncodeToString(b)
 }
 
 // resolve reads the secrets that the given stages use. What cannot be read is an error per secret; it stays unknown.
