@@ -117,6 +117,7 @@ func (w *worker) place(n *node, x *entry, list []attr, create func(tmp string) e
 	if err := w.clear(n, x); err != nil {
 		return err
 	}
+	n.changed.Store(true)
 	tmp := w.tempName()
 	if err := create(tmp); err != nil {
 		return doing("create", err)
@@ -139,7 +140,7 @@ func (w *worker) finishAt(n *node, tmp string, want *stat, list []attr) error {
 	}
 	at := xattrs{n.dst, tmp}
 	var have []attr
-	if n.inherits {
+	if n.givesACL() {
 		if have, err = w.attrs.read(at); err != nil {
 			return err
 		}

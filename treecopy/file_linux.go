@@ -117,6 +117,7 @@ func (c *fileCopy) create() error {
 	if c.out >= 0 {
 		return nil
 	}
+	c.n.changed.Store(true)
 	tmp := c.w.tempName()
 	fd, err := unix.Openat(c.n.dst, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -161,7 +162,7 @@ func (c *fileCopy) commit() error {
 
 // dressNew is dress for a file that is new and 0600.
 func (c *fileCopy) dressNew(list []attr) error {
-	if c.n.inherits {
+	if c.n.givesACL() {
 		if err := unix.Fremovexattr(c.out, aclAccess); err != nil && !errors.Is(err, unix.ENODATA) {
 			return doing("drop inherited ACL", err)
 		}
@@ -181,7 +182,7 @@ func (c *fileCopy) dressNew(list []attr) error {
 		}
 	}
 	c.attrs = list
-	if mode := c.w.modeFor(&c.st); mode != 0o600 || len(list) > 0 || c.n.inherits {
+	if mode := c.w.modeFor(&c.st); mode != 0o600 || len(list) > 0 || c.n.givesACL() {
 		return doing("set mode", unix.Fchmod(c.out, mode))
 	}
 	return nil

@@ -150,7 +150,7 @@ func (w *worker) promote(g *linkGroup, l *linkName) error {
 		return sourceErr(err)
 	}
 	defer func() { _ = unix.Close(src) }() // opened read-only
-	dir := &node{path: l.n.path, src: src, dst: -1, inherits: true}
+	dir := &node{path: l.n.path, src: src, dst: -1}
 	if w.writing() {
 		if dir.dst, err = w.reopen(l.n); err != nil {
 			return err

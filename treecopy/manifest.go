@@ -20,7 +20,7 @@ import (
 // A manifest is a text file: a header, one block per directory in the order of paths, the files with several names, an end.
 //
 //	pipectl-manifest 1 hash=xxh3-128 run=… owners=true partial=false source=…
-//	d MODE UID GID MTIME ATTRS PATH
+//	d MODE UID GID MTIME ATTRS CTIME INODE PATH
 //	f MODE UID GID MTIME ATTRS SIZE HASH CTIME INODE NAME
 //	l MODE UID GID MTIME ATTRS TARGET NAME
 //	p MODE UID GID MTIME ATTRS NAME
@@ -89,6 +89,14 @@ func (r *record) meta(b []byte, kind byte) []byte {
 	return append(b, ' ')
 }
 
+// origin appends what tells that the source's entry was not touched since.
+func (r *record) origin(b []byte) []byte {
+	b = r.ctime.append(b)
+	b = append(b, ' ')
+	b = strconv.AppendUint(b, r.ino, 10)
+	return append(b, ' ')
+}
+
 // line appends the record as a line of the manifest; kind differs from r.kind for the first of several names.
 func (r *record) line(b []byte, kind byte) []byte {
 	if r.leader != "" {
@@ -104,10 +112,9 @@ func (r *record) line(b []byte, kind byte) []byte {
 		b = append(b, ' ')
 		b = r.hashField(b)
 		b = append(b, ' ')
-		b = r.ctime.append(b)
-		b = append(b, ' ')
-		b = strconv.AppendUint(b, r.ino, 10)
-		b = append(b, ' ')
+		b = r.origin(b)
+	case 'd':
+		b = r.origin(b)
 	case 'l':
 		b = appendEscaped(b, r.target, true)
 		b = append(b, ' ')
@@ -115,9 +122,9 @@ func (r *record) line(b []byte, kind byte) []byte {
 	return append(appendEscaped(b, r.name, false), '\n')
 }
 
-// proof appends what the tree's digest says about the entry at path: nothing that only this source has (inode, ctime).
-func (r *record) proof(b []byte, path string) []byte {
-	if path == "." { // the root's own attributes belong to the place, not to the content
+// proof appends what the tree's digest says about the entry name in dir: nothing that only this source has (inode, ctime).
+func (r *record) proof(b []byte, dir, name string) []byte {
+	if name == "." { // the root's own attributes belong to the place, not to the content
 		return append(b, "root"...)
 	}
 	b = r.meta(b, r.kind)
@@ -129,7 +136,10 @@ func (r *record) proof(b []byte, path string) []byte {
 	}
 	b = append(append(b, r.target...), 0)
 	b = append(append(b, r.leader...), 0)
-	return append(b, path...)
+	if dir != "." {
+		b = append(append(b, dir...), '/')
+	}
+	return append(b, name...)
 }
 
 // digest names a set of entries whatever their order: the sum, modulo 2^256, of the BLAKE3 hashes of their proofs.
@@ -138,11 +148,11 @@ type digest struct {
 	unknown bool // some content hash is missing, so there is nothing to say
 }
 
-func (d *digest) add(r *record, path string, scratch []byte) []byte {
+func (d *digest) add(r *record, dir, name string, scratch []byte) []byte {
 	if r.kind == 'f' && (r.sum.n == 0 || r.dirty) {
 		d.unknown = true
 	}
-	scratch = r.proof(scratch[:0], path)
+	scratch = r.proof(scratch[:0], dir, name)
 	h := blake3.Sum256(scratch)
 	var c uint64
 	for i := range d.acc {
@@ -202,9 +212,9 @@ func (m *manifestWriter) add(dir *record, path string, recs []record) error {
 	defer m.mu.Unlock()
 	m.dirs++
 	m.entries += int64(len(recs))
-	m.scratch = m.digest.add(dir, path, m.scratch)
+	m.scratch = m.digest.add(dir, ".", path, m.scratch)
 	for i := range recs {
-		m.scratch = m.digest.add(&recs[i], join(path, recs[i].name), m.scratch)
+		m.scratch = m.digest.add(&recs[i], path, recs[i].name, m.scratch)
 	}
 	if m.spool == nil {
 		return nil
@@ -232,7 +242,7 @@ func (m *manifestWriter) flush() error {
 // in place. It gives the digest, "" when a content hash is missing.
 func (m *manifestWriter) finish(header string, linked []record) (string, error) {
 	for i := range linked {
-		m.scratch = m.digest.add(&linked[i], linked[i].name, m.scratch)
+		m.scratch = m.digest.add(&linked[i], ".", linked[i].name, m.scratch)
 	}
 	m.entries += int64(len(linked))
 	if m.spool == nil {

@@ -266,8 +266,9 @@ func parseRecord(line string) (r record, err error) {
 			}
 			r.sum.n = byte(n)
 		}
-		r.ctime = f.stamp()
-		r.ino = f.uint(10, 64)
+		r.ctime, r.ino = f.stamp(), f.uint(10, 64)
+	case 'd':
+		r.ctime, r.ino = f.stamp(), f.uint(10, 64)
 	case 'l':
 		r.target = f.name(f.next())
 	}

@@ -107,7 +107,7 @@ func TestTheDigestDoesNotDependOnOrder(t *testing.T) {
 				if d == &c && i == 0 {
 					r.target += "!"
 				}
-				d.add(&r, n, nil)
+				d.add(&r, ".", n, nil)
 			}
 		}
 		add(&a, names)

@@ -33,14 +33,16 @@ func (n *node) close() {
 
 // settle gives the finished directory its attributes and times, and hands its block to the manifest.
 func (w *worker) settle(n *node) error {
-	list, err := w.attrs.read(xattrs{fd: n.src})
-	if err != nil {
-		return err
-	}
-	n.attrs = sumAttrs(list)
-	if w.writing() && (n.parent != nil || !w.o.KeepRoot) {
-		if err := w.settleTarget(n, list); err != nil {
-			return err
+	if !w.untouched(n) {
+		list, err := w.attrs.read(xattrs{fd: n.src})
+		if err != nil {
+			return doing("read attributes", err)
+		}
+		n.attrs = sumAttrs(list)
+		if w.writing() && (n.parent != nil || !w.o.KeepRoot) {
+			if err := w.settleTarget(n, list); err != nil {
+				return err
+			}
 		}
 	}
 	self := n.record()
@@ -51,6 +53,11 @@ func (w *worker) settle(n *node) error {
 		}
 	}
 	return w.settleDelta(n, self)
+}
+
+// untouched says that the directory is as the previous manifest knows it on both sides, going by what the walk saw anyway.
+func (w *worker) untouched(n *node) bool {
+	return n.trusted && !n.changed.Load() && n.dstSt.mtime == n.st.mtime && w.equalOwnerMode(&n.st, &n.dstSt)
 }
 
 // settleDelta hands the entries written by this pass to the delta manifest.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -13,15 +14,16 @@ import (
 // node is a directory in the works. It stays open until everything below it is done.
 type node struct {
 	parent   *node
-	path     string // "." is the root
-	src, dst int    // -1 = not open
-	st       stat   // in the source
-	dstSt    stat   // in the target, when it was there before
-	fresh    bool   // made by this pass, or by a dry run's imagination
-	inherits bool   // new entries in the target get a default ACL that must go again
-	ready    bool   // opened, so it may be settled
-	trusted  bool   // the previous manifest knows this very directory
-	attrs    uint64 // of the source's attributes
+	path     string      // "." is the root
+	src, dst int         // -1 = not open
+	st       stat        // in the source
+	dstSt    stat        // in the target, when it was there before
+	fresh    bool        // made by this pass, or by a dry run's imagination
+	ready    bool        // opened, so it may be settled
+	trusted  bool        // by inode and ctime in the previous manifest, the source's attributes did not change
+	changed  atomic.Bool // this pass wrote into the target directory
+	inherits defaultACL  // of the target directory
+	attrs    uint64      // of the source's attributes
 	entries  []entry
 	recs     []record     // what the manifest will hold, by index of entries; kind 0 = nothing
 	left     atomic.Int32 // visit + tasks of files + children
@@ -121,9 +123,6 @@ func (w *worker) openTarget(n *node) bool {
 		n.dst, err = w.makeDir(n)
 		n.fresh = true
 	}
-	if err == nil && !w.o.DryRun {
-		n.inherits, err = w.hasDefaultACL(n)
-	}
 	if err != nil {
 		w.fail(n.path, err)
 		return false
@@ -153,12 +152,13 @@ func (w *worker) makeDir(n *node) (int, error) {
 			return -1, err
 		}
 	}
+	n.parent.changed.Store(true)
 	if err := unix.Mkdirat(dir, name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return -1, err
 	}
 	w.copied.dirs.Add(1)
 	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, w.o.Mounts == MountsCross)
-	if err == nil && n.parent.inherits {
+	if err == nil && n.parent.givesACL() {
 		err = stripACL(fd)
 	}
 	return fd, err
@@ -174,16 +174,23 @@ func stripACL(fd int) error {
 	return unix.Fchmod(fd, 0o700)
 }
 
-// hasDefaultACL looks at target directories that were there before; new ones were stripped.
-func (w *worker) hasDefaultACL(n *node) (bool, error) {
-	if n.fresh || n.dst < 0 {
-		return false, nil
+// defaultACL remembers whether a target directory gives new entries a default ACL.
+type defaultACL struct {
+	once  sync.Once
+	given bool
+}
+
+// givesACL says whether new entries in the target get an ACL that must go again. Directories made by this pass were stripped;
+// it is looked up when something is first made in another one.
+func (n *node) givesACL() bool {
+	if n.fresh {
+		return false
 	}
-	_, err := unix.Fgetxattr(n.dst, aclDefault, nil)
-	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
-		return false, nil
-	}
-	return err == nil, err
+	n.inherits.once.Do(func() {
+		_, err := unix.Fgetxattr(n.dst, aclDefault, nil)
+		n.inherits.given = err == nil
+	})
+	return n.inherits.given
 }
 
 // scan fills n.entries, sorted by name, with what is known of source, target and previous manifest. It gives the indexes of
@@ -199,9 +206,7 @@ func (w *worker) scan(n *node) ([]int32, error) {
 		if w.stopped() {
 			return nil, nil
 		}
-		if err := w.look(n, w.list[i].name); err != nil {
-			return nil, err
-		}
+		w.look(n, w.list[i].name)
 	}
 	if err := w.recall(n); err != nil {
 		return nil, err
@@ -229,16 +234,20 @@ func (w *worker) scan(n *node) ([]int32, error) {
 }
 
 // look takes one name into n.entries, unless it is left out.
-func (w *worker) look(n *node, name string) error {
-	path := join(n.path, name)
+func (w *worker) look(n *node, name string) {
 	st, err := lstatat(n.src, name)
+	if err == nil && n.parent != nil && len(w.skip.rules) == 0 && !w.reading && plainKind(&st) && !strings.HasPrefix(name, TempPrefix) {
+		n.entries = append(n.entries, entry{name: name, st: st}) // the usual case needs no path
+		return
+	}
+	path := join(n.path, name)
 	switch {
 	case isGone(err):
 		w.gone(path)
-		return nil
+		return
 	case err != nil:
 		w.fail(path, err)
-		return nil
+		return
 	}
 	isDir := st.is(unix.S_IFDIR)
 	switch {
@@ -259,7 +268,10 @@ func (w *worker) look(n *node, name string) error {
 	default:
 		n.entries = append(n.entries, entry{name: name, st: st})
 	}
-	return nil
+}
+
+func plainKind(st *stat) bool {
+	return st.is(unix.S_IFREG) || st.is(unix.S_IFDIR) || st.is(unix.S_IFLNK) || st.is(unix.S_IFIFO)
 }
 
 // recall joins what the previous manifest says.
@@ -271,7 +283,7 @@ func (w *worker) recall(n *node) error {
 	if err != nil || !ok {
 		return err
 	}
-	n.trusted = self.mtime == n.st.mtime && self.mode == n.st.mode&0o7777
+	n.trusted, n.attrs = self.ino == n.st.ino && self.ctime == n.st.ctime && self.mtime == n.st.mtime, self.attrs
 	i := 0
 	for k := range n.entries {
 		for i < len(recs) && recs[i].name < n.entries[k].name {
@@ -335,6 +347,7 @@ func (w *worker) surplus(n *node, d dirent) (keep bool, err error) {
 	case !isDir && strings.HasPrefix(d.name, TempPrefix):
 		if w.writing() && !w.protected[path] {
 			w.swept.Add(1)
+			n.changed.Store(true)
 			return true, unix.Unlinkat(n.dst, d.name, 0)
 		}
 		return true, nil
