@@ -104,3 +104,9 @@ func sha(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])
 }
+
+// asType finds an error of a type in the chain.
+func asType[T error](err error) (T, bool) {
+	var e T
+	return e, errors.As(err, &e)
+}

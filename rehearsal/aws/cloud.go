@@ -2,6 +2,9 @@
 // Service Quotas) with SigV4, owner state, realistic durations on a scaled clock, eventual consistency and faults.
 // The unmodified SDK talks to it, over loopback HTTP (Cloud is an http.Handler) or in process (RoundTripper).
 //
+// In a testing/synctest bubble use http.Client{Transport: cloud.RoundTripper()}: all durations are plain timers, so that
+// virtual time drives them. A timer and a sleeper that are due at the same instant run in any order.
+//
 // It must not import the SDK nor any product package: a shared mistake would go unseen. It never blocks on the client,
 // and it starts no goroutine that outlives Close.
 package aws
@@ -59,7 +62,7 @@ type Options struct {
 	EvaluateRoles bool
 	World         World
 	Faults        []Fault
-	// Ledger sees each call as it is finished. It must return quickly and must not call the Cloud.
+	// Ledger sees each call as it is finished, one at a time. It must return quickly and must not call the Cloud.
 	Ledger func(Call)
 	// KillAt calls Kill when the Nth write call is committed and drops its response; 0 never. KillBefore does so before it commits.
 	KillAt     int
@@ -68,8 +71,9 @@ type Options struct {
 	Access     []AccessKey
 }
 
-// World is everything outside AWS that the emulated services drive or ask. Notifications return quickly;
-// ClusterEndpoint and JWKS may block until their context ends. They are called one at a time and in order.
+// World is everything outside AWS that the emulated services drive or ask. Notifications come one at a time and in
+// order; they must return quickly and must not call the Cloud: the AWS call that caused one waits for it.
+// ClusterEndpoint and JWKS may block until their context ends.
 type World interface {
 	ClusterCreating(name, version, issuer string)
 	ClusterEndpoint(ctx context.Context, name string) (endpoint, caBase64 string, err error)
@@ -119,8 +123,9 @@ type Cloud struct {
 	closed bool
 	seq    int
 
-	worldMu sync.Mutex
-	outbox  []func()
+	worldMu  sync.Mutex // held while the World is told something
+	outbox   []func()   // guarded by mu
+	ledgerMu sync.Mutex // held during Options.Ledger
 
 	access map[string]*AccessKey
 	faults []*Fault

@@ -190,7 +190,7 @@ func TestAVolumeGoesThroughItsStates(t *testing.T) {
 		if got := code(t, attach(node.ID, "/dev/xvdf")); got != "IncorrectState" {
 			t.Errorf("attaching while creating: got %q", got)
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(3100 * time.Millisecond)
 		for _, tt := range []struct{ instance, device, want string }{
 			{far.ID, "/dev/xvdf", "InvalidVolume.ZoneMismatch"}, {node.ID, "/dev/xvda", "InvalidParameterValue"}, {"i-0123", "/dev/xvdf", "InvalidInstanceID.NotFound"}, {node.ID, "/dev/xvdf", ""}, {node.ID, "/dev/xvdg", "VolumeInUse"}} {
 			if got := code(t, attach(tt.instance, tt.device)); got != tt.want {
@@ -200,7 +200,7 @@ func TestAVolumeGoesThroughItsStates(t *testing.T) {
 		if s := volumeState(t, c, v); s.State != "in-use" || s.Attachments[0].State != "attaching" || len(world.Told()) != 0 {
 			t.Errorf("at once: got %s, %s, told %v", s.State, s.Attachments[0].State, world.Told())
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(3100 * time.Millisecond)
 		if s := volumeState(t, c, v); s.Attachments[0].State != "attached" {
 			t.Errorf("after three seconds: got %s", s.Attachments[0].State)
 		}
@@ -213,7 +213,7 @@ func TestAVolumeGoesThroughItsStates(t *testing.T) {
 		if s := volumeState(t, c, v); s.Attachments[0].State != "detaching" {
 			t.Errorf("detaching: got %s", s.Attachments[0].State)
 		}
-		time.Sleep(4 * time.Second)
+		time.Sleep(4100 * time.Millisecond)
 		if s := volumeState(t, c, v); s.State != "available" || len(s.Attachments) != 0 {
 			t.Errorf("detached: got %s", s.State)
 		}
@@ -221,7 +221,7 @@ func TestAVolumeGoesThroughItsStates(t *testing.T) {
 		if got := code(t, err); got != "IncorrectState" {
 			t.Errorf("a volume from a pending snapshot: got %q", got)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(61 * time.Second)
 		copied := must(c.ec2.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String("ap-northeast-2c"), SnapshotId: snap.SnapshotId, VolumeType: "gp3"}))(t)
 		if *copied.Size != 20 {
 			t.Errorf("the copy has %d GiB", *copied.Size)
@@ -256,7 +256,7 @@ func TestAVolumeGrowsFourTimesADay(t *testing.T) {
 			if got := resize(20); got != "IncorrectModificationState" {
 				t.Errorf("a change during a change: got %q", got)
 			}
-			time.Sleep(time.Minute)
+			time.Sleep(61 * time.Second)
 		}
 		if got := resize(15); got != "VolumeModificationRateExceeded" {
 			t.Errorf("the fifth: got %q", got)

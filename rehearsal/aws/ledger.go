@@ -14,7 +14,7 @@ type Call struct {
 	Service   string
 	Action    string
 	Write     bool
-	Class     string // of a write: resource, lock, token or tag; of a read: empty
+	Class     string // resource, lock or tag for writes; token for STS; empty for other reads
 	Principal string
 	RequestID string
 	Params    string   // summary, without secrets
@@ -44,11 +44,9 @@ func (c *Cloud) record(req *request, o operation, code, dropped string) bool {
 		N: req.n, Service: req.service, Action: req.action, Write: o.write, Principal: req.principal, RequestID: req.id,
 		Params: summary(req), Error: code, Dropped: dropped, Created: req.created, Deleted: req.deleted,
 	}
-	if o.write {
-		call.Class = o.class
-		if req.service == "ssm" && strings.Contains(call.Params, "/lock/") {
-			call.Class = "lock"
-		}
+	call.Class = o.class
+	if o.write && req.service == "ssm" && strings.Contains(call.Params, "/lock/") {
+		call.Class = "lock"
 	}
 	c.mu.Lock()
 	call.Time = c.emulated(time.Now())
@@ -60,7 +58,9 @@ func (c *Cloud) record(req *request, o operation, code, dropped string) bool {
 	}
 	c.mu.Unlock()
 	if c.opt.Ledger != nil {
+		c.ledgerMu.Lock()
 		c.opt.Ledger(call)
+		c.ledgerMu.Unlock()
 	}
 	if kill {
 		c.kill()

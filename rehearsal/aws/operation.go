@@ -8,7 +8,7 @@ import (
 // operation is one emulated action. run holds the lock; prepare does not.
 type operation struct {
 	write   bool
-	class   string // of a write: resource (default), lock, token, tag
+	class   string // resource or tag for a write, token for STS
 	need    []string
 	prepare func(*Cloud, *request) error
 	run     func(*Cloud, *request) (any, error)

@@ -13,9 +13,9 @@ import (
 )
 
 var stsOperations = map[string]operation{
-	"GetCallerIdentity":         reads((*Cloud).getCallerIdentity),
-	"AssumeRole":                {run: (*Cloud).assumeRole, need: []string{"RoleArn", "RoleSessionName"}},
-	"AssumeRoleWithWebIdentity": {run: (*Cloud).assumeRoleWithWebIdentity, prepare: (*Cloud).fetchKeys, need: []string{"RoleArn", "RoleSessionName", "WebIdentityToken"}},
+	"GetCallerIdentity":         {run: (*Cloud).getCallerIdentity, class: "token"},
+	"AssumeRole":                {run: (*Cloud).assumeRole, class: "token", need: []string{"RoleArn", "RoleSessionName"}},
+	"AssumeRoleWithWebIdentity": {run: (*Cloud).assumeRoleWithWebIdentity, class: "token", prepare: (*Cloud).fetchKeys, need: []string{"RoleArn", "RoleSessionName", "WebIdentityToken"}},
 }
 
 func (c *Cloud) getCallerIdentity(req *request) (any, error) {
