@@ -48,9 +48,9 @@ type ClusterRef struct {
 
 // EKSCluster names an EKS cluster; what is not given is asked of DescribeCluster.
 type EKSCluster struct {
-	Name                 string `yaml:"name" json:"name" jsonschema:"required"`
-	Region               string `yaml:"region" json:"region" jsonschema:"required"`
-	ARN                  string `yaml:"arn,omitempty" json:"arn,omitempty"`
+	Name                 string `yaml:"name" json:"name" jsonschema:"required" jsonschema_description:"name of the cluster"`
+	Region               string `yaml:"region" json:"region" jsonschema:"required" jsonschema_description:"AWS region it is in"`
+	ARN                  string `yaml:"arn,omitempty" json:"arn,omitempty" jsonschema_description:"ARN of the cluster"`
 	Endpoint             string `yaml:"endpoint,omitempty" json:"endpoint,omitempty" jsonschema_description:"https URL of the API server"`
 	CertificateAuthority string `yaml:"certificateAuthority,omitempty" json:"certificateAuthority,omitempty" jsonschema_description:"base64 of the PEM"`
 	Version              string `yaml:"version,omitempty" json:"version,omitempty" jsonschema_description:"Kubernetes version, such as 1.34"`

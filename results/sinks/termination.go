@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -46,7 +47,7 @@ type part struct {
 // shrink leaves out parts, the biggest first, until the document fits.
 func shrink(doc map[string]any, parts []part, limit int) ([]byte, error) {
 	raw, err := json.Marshal(doc)
-	slices.SortStableFunc(parts, func(a, b part) int { return b.size - a.size })
+	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Or(b.size-a.size, cmp.Compare(a.key, b.key)) })
 	for size := len(raw); len(parts) > 0 && err == nil && len(raw) > limit; {
 		for len(parts) > 0 && size > limit {
 			p := parts[0]
@@ -66,8 +67,9 @@ var essential = []string{"apiVersion", "kind", "verb", "pipeline", "runId", "sta
 // details are what can be left out while all stages and errors are still listed.
 func details(doc map[string]any) []part {
 	out := parts(doc, append([]string{"stages", "errors"}, essential...))
-	for list, keep := range map[string][]string{"stages": {"stage", "status", "error"}, "errors": {"stage", "code", "category", "message"}} {
-		items, _ := doc[list].([]any)
+	keeps := [][]string{{"stage", "status", "error"}, {"stage", "code", "category", "message"}}
+	for i, keep := range keeps {
+		items, _ := doc[[]string{"stages", "errors"}[i]].([]any)
 		for _, x := range items {
 			if m, ok := x.(map[string]any); ok {
 				out = append(out, parts(m, keep)...)

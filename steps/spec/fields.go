@@ -82,20 +82,29 @@ func (fs FieldList) byKey(key string) (Field, bool) {
 
 // nearest proposes the key that was probably meant.
 func (fs FieldList) nearest(key string) string {
-	best, cost := "", len(key)/2+1
-	for _, f := range fs {
-		if d := distance(strings.ToLower(key), strings.ToLower(f.Key)); d < cost {
-			best, cost = f.Key, d
-		}
-	}
-	if best != "" {
-		return "did you mean " + strconv.Quote(best) + "?"
-	}
 	keys := make([]string, len(fs))
 	for i, f := range fs {
 		keys[i] = f.Key
 	}
-	return "known fields: " + strings.Join(keys, ", ")
+	return Nearest(key, keys)
+}
+
+// Nearest is a hint that proposes which of the known names was probably meant, or lists them.
+func Nearest(name string, known []string) string {
+	best, cost := "", len(name)/2+1
+	for _, k := range known {
+		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < cost {
+			best, cost = k, d
+		}
+	}
+	switch {
+	case best != "":
+		return "did you mean " + strconv.Quote(best) + "?"
+	case len(known) == 0:
+		return "none is declared"
+	default:
+		return "known: " + strings.Join(known, ", ")
+	}
 }
 
 // distance is the number of single-character edits, neighbours swapped included, between two short keys.

@@ -33,6 +33,17 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 // MarshalJSON writes the duration as it is written in YAML.
 func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
 
+// UnmarshalJSON reads what MarshalJSON writes.
+func (d *Duration) UnmarshalJSON(raw []byte) error { return fromJSON(raw, d.UnmarshalYAML) }
+
+func fromJSON(raw []byte, decode func(*yaml.Node) error) error {
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return err
+	}
+	return decode(scalarNode(text))
+}
+
 // Size is an amount of storage in bytes, written as 20Gi or 500Mi.
 type Size struct{ Bytes int64 }
 
@@ -54,6 +65,17 @@ func (s *Size) UnmarshalYAML(n *yaml.Node) error {
 
 // GiB is the size rounded up to whole GiB, the unit EBS sells.
 func (s Size) GiB() int32 { return int32((s.Bytes + 1<<30 - 1) >> 30) }
+
+// UnmarshalJSON reads what MarshalJSON writes, which is bytes where no unit fits.
+func (s *Size) UnmarshalJSON(raw []byte) error {
+	return fromJSON(raw, func(n *yaml.Node) error {
+		if v, err := strconv.ParseInt(n.Value, 10, 64); err == nil && v >= 0 {
+			s.Bytes = v
+			return nil
+		}
+		return s.UnmarshalYAML(n)
+	})
+}
 
 func (s Size) String() string {
 	for _, u := range []string{"Ti", "Gi", "Mi", "Ki"} {
