@@ -76,8 +76,11 @@ func (w *worker) symlink(n *node, i int32) error {
 			return nil
 		}
 	}
-	rec.wrote = true
+	rec.wrote = !w.reading
 	n.recs[i] = rec
+	if w.reading {
+		return nil
+	}
 	w.copied.symlinks.Add(1)
 	return w.place(n, x, list, func(tmp string) error { return unix.Symlinkat(target, n.dst, tmp) })
 }
@@ -103,8 +106,11 @@ func (w *worker) fifo(n *node, i int32) error {
 		n.recs[i] = rec
 		return nil
 	}
-	rec.wrote = true
+	rec.wrote = !w.reading
 	n.recs[i] = rec
+	if w.reading {
+		return nil
+	}
 	w.copied.fifos.Add(1)
 	return w.place(n, x, list, func(tmp string) error { return unix.Mknodat(n.dst, tmp, unix.S_IFIFO|0o600, 0) })
 }

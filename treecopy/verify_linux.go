@@ -46,10 +46,12 @@ func Verify(ctx context.Context, dir string, m *Manifest, o Options) (*Report, e
 		e.o.Manifest = m.path
 		e.protect(root)
 	}
-	if err := v.run(); err != nil {
-		return e.report(), fmt.Errorf("verify %s: %w", dir, err)
+	if err = v.run(); err != nil {
+		err = fmt.Errorf("verify %s: %w", dir, err)
 	}
-	return e.report(), nil
+	rep := e.report()
+	rep.Copied = Counts{} // counted for Progress only
+	return rep, err
 }
 
 func (v *verifier) run() error {
