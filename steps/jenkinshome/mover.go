@@ -103,12 +103,16 @@ func (a moverArgs) args(mode string) []string {
 // Mover is the hidden verb `pipectl mover copy|cut`, what runs in the pods of a move. args come without the verb itself. It logs to stderr
 // and leaves its result, JSON of at most 4096 bytes, where the pod's termination message is read. The result is the exit code.
 func Mover(ctx context.Context, args []string, stderr io.Writer) int {
-	return runMover(ctx, args, stderr, func(ctx context.Context) (*kube.Client, error) {
+	message := os.Getenv("PIPECTL_TERMINATION_LOG")
+	if message == "" {
+		message = "/dev/termination-log"
+	}
+	return runMover(ctx, args, stderr, message, func(ctx context.Context) (*kube.Client, error) {
 		return kube.Open(ctx, steps.ClusterRef{InCluster: true}, kube.Options{Patience: time.Minute})
 	})
 }
 
-func runMover(ctx context.Context, args []string, stderr io.Writer, cluster func(context.Context) (*kube.Client, error)) int {
+func runMover(ctx context.Context, args []string, stderr io.Writer, message string, cluster func(context.Context) (*kube.Client, error)) int {
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
 			return slog.Attr{} // Kubernetes stamps lines, and there is one level
@@ -120,7 +124,7 @@ func runMover(ctx context.Context, args []string, stderr io.Writer, cluster func
 		log.Error(err.Error())
 		result.Error = info(err)
 	}
-	if err := leave(result); err != nil {
+	if err := leave(message, result); err != nil {
 		log.Error(err.Error())
 	}
 	if result.Error != nil {
@@ -167,11 +171,7 @@ type moverResult struct {
 const messageLimit = 4096
 
 // leave writes the termination message. What is too long loses its samples, then its notes.
-func leave(r moverResult) error {
-	path := os.Getenv("PIPECTL_TERMINATION_LOG")
-	if path == "" {
-		path = "/dev/termination-log"
-	}
+func leave(path string, r moverResult) error {
 	for _, cut := range []func(){
 		func() {},
 		func() {

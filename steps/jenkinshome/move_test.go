@@ -1,0 +1,164 @@
+package jenkinshome
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"pipectl.dev/steps"
+	"pipectl.dev/treecopy"
+)
+
+// bubble runs a test on a stage in virtual time.
+func bubble(t *testing.T, f func(t *testing.T, s *stage)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		t.Setenv(MoverImageEnv, "registry.invalid/pipectl@sha256:00")
+		for _, k := range []string{"BUILD_URL", "JENKINS_URL"} {
+			t.Setenv(k, "")
+		}
+		s := newStage(t)
+		f(t, s)
+		s.close()
+		if t.Failed() {
+			t.Log(s.log.String())
+		}
+	})
+}
+
+func code(err error) string {
+	if err == nil {
+		return ""
+	}
+	var e *steps.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return err.Error()
+}
+
+func (s *stage) precopy(ctx context.Context) (PrecopyOutputs, error) {
+	a, k := s.openers()
+	return precopyStep{base{a, k, Options{}}}.Apply(ctx, s.env("run-1"), s.precopySpec())
+}
+
+func (s *stage) migrate(ctx context.Context, m Move, run string) (MigrateOutputs, error) {
+	a, k := s.openers()
+	return migrateStep{base{a, k, Options{}}}.Apply(ctx, s.env(run), s.migrateSpec(m))
+}
+
+func (s *stage) verify(ctx context.Context, m Move) (VerifyOutputs, error) {
+	a, k := s.openers()
+	return verifyStep{base{a, k, Options{}}}.Apply(ctx, s.env("run-1"), s.verifySpec(m))
+}
+
+// sameHome compares what is on the volume with the old home.
+func (s *stage) sameHome(t *testing.T) {
+	t.Helper()
+	o := treecopy.Options{Excludes: defaultExcludes}
+	a, err := treecopy.Digest(t.Context(), s.home(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := treecopy.Digest(t.Context(), s.disk(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.ManifestHash != b.ManifestHash || a.Seen.Files == 0 {
+		t.Errorf("home and volume differ: %d and %d files", a.Seen.Files, b.Seen.Files)
+	}
+}
+
+func TestTheWholeMove(t *testing.T) {
+	bubble(t, func(t *testing.T, s *stage) {
+		pre, err := s.precopy(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.state() != Precopied || pre.Figures.Files == 0 || pre.Move.Source.InstanceID != s.instance || pre.Move.Source.UID != "0a0a-source" {
+			t.Fatalf("after precopy: %s %+v", s.state(), pre)
+		}
+		out, err := s.migrate(t.Context(), pre.Move, "run-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.sameHome(t)
+		if s.state() != Moved || s.oldRuns() || out.Move.Hash == "" || out.Downtime.Total <= 0 {
+			t.Fatalf("after migrate: %s, old runs: %v, %+v", s.state(), s.oldRuns(), out)
+		}
+		if v, _ := readVolume(t.Context(), s.aws, s.volume); v.Instance != "" {
+			t.Errorf("the volume is still attached to %s", v.Instance)
+		}
+		if fi, err := os.Stat(s.disk()); err != nil || fi.Mode()&os.ModeSetgid == 0 || fi.Mode().Perm()&0o770 != 0o770 {
+			t.Errorf("root of the volume: %v %v", fi.Mode(), err)
+		}
+		for _, left := range []string{oldJobs, oldNS + "/secrets/", oldNS + "/serviceaccounts/"} {
+			if l := s.old.list(left); len(l) > 0 {
+				t.Errorf("left behind: %v", l)
+			}
+		}
+		s.startNew()
+		check, err := s.verify(t.Context(), pre.Move)
+		if err != nil || s.state() != Verified || check.Jobs != 3 || check.Plugins != 2 || check.Version != "2.528.1" {
+			t.Fatalf("verify: %v %s %+v", err, s.state(), check)
+		}
+		if strings.Contains(s.log.String(), "11aa") {
+			t.Error("the token is in the mover's log")
+		}
+	})
+}
+
+func TestAFinishedMoveAsksNobody(t *testing.T) {
+	bubble(t, func(t *testing.T, s *stage) {
+		pre, err := s.precopy(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.migrate(t.Context(), pre.Move, "run-1"); err != nil {
+			t.Fatal(err)
+		}
+		s.startNew()
+		first, err := s.verify(t.Context(), pre.Move)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.old.away = true
+		before := len(s.old.calls)
+		mark := s.cloud.Mark()
+		a, k := s.openers()
+		b := base{a, k, Options{}}
+		p, err := precopyStep{b}.Plan(t.Context(), s.env("run-2"), s.precopySpec())
+		if err != nil || p.Outputs == nil {
+			t.Fatalf("precopy: %v", err)
+		}
+		m, err := migrateStep{b}.Plan(t.Context(), s.env("run-2"), s.migrateSpec(p.Outputs.Move))
+		if err != nil || m.Outputs == nil || m.Outputs.Move.Hash == "" {
+			t.Fatalf("migrate: %v", err)
+		}
+		v, err := verifyStep{b}.Plan(t.Context(), s.env("run-2"), s.verifySpec(p.Outputs.Move))
+		if err != nil || v.Outputs == nil || *v.Outputs != first {
+			t.Fatalf("verify: %v %+v %+v", err, v.Outputs, first)
+		}
+		for name, release := range map[string]func() error{
+			"precopy": func() error { return precopyStep{b}.Release(t.Context(), s.env("run-2"), s.precopySpec()) },
+			"migrate": func() error {
+				return migrateStep{b}.Release(t.Context(), s.env("run-2"), s.migrateSpec(p.Outputs.Move))
+			},
+		} {
+			if err := release(); err != nil {
+				t.Errorf("release of %s: %v", name, err)
+			}
+		}
+		if n := len(s.old.calls) - before; n > 0 {
+			t.Errorf("the source was asked %d times", n)
+		}
+		for _, c := range s.cloud.Since(mark) {
+			if c.Write {
+				t.Errorf("writes %s", c.Action)
+			}
+		}
+	})
+}

@@ -1,0 +1,434 @@
+package jenkinshome
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/kube"
+	emu "pipectl.dev/rehearsal/aws"
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/jenkinshome/device"
+	"pipectl.dev/steps/jenkinshome/jenkins/jenkinstest"
+	"pipectl.dev/steps/spec"
+	"pipectl.dev/treecopy/treetest"
+)
+
+// connect opens a cluster by one way or another over a transport; nothing is dialled.
+func (s *stage) connect(ref steps.ClusterRef, over http.RoundTripper) (*kube.Client, error) {
+	ref.Kubeconfig, ref.Context = filepath.Join(s.dir, "kubeconfig"), ""
+	k, err := kube.Open(context.Background(), steps.ClusterRef{Kubeconfig: ref.Kubeconfig}, kube.Options{Transport: over, Patience: time.Second})
+	if k != nil {
+		k.Ref.EKS = ref.EKS
+	}
+	return k, err
+}
+
+// stage plays all that surrounds a move, in process: two clusters, the kubelet of the old node that runs movers as goroutines, both
+// Jenkins, the cloud, and the disks as directories.
+type stage struct {
+	t        *testing.T
+	dir      string
+	old, new *fakeKube
+	cloud    *emu.Cloud
+	aws      *cloud.Session
+	instance string
+	volume   string
+	jenkins  *jenkinstest.Server // the old one
+	fresh    *jenkinstest.Server // the new one
+	log      bytes.Buffer
+	logMu    sync.Mutex
+
+	mu      sync.Mutex
+	kill    func(moverLog string) bool // whether a mover dies with this line of its log
+	running sync.WaitGroup
+	cancels map[string]context.CancelFunc // of running mover pods
+	noMover bool                          // pods stay pending
+	notes   []string
+}
+
+const (
+	oldNS     = "/api/v1/namespaces/jenkins"
+	oldDeploy = "/apis/apps/v1/namespaces/jenkins/deployments/jenkins"
+	oldPod    = oldNS + "/pods/jenkins-1"
+	oldJobs   = "/apis/batch/v1/namespaces/jenkins/jobs/"
+	oldRecord = oldNS + "/configmaps/pipectl-move-jenkins"
+	newSet    = "/apis/apps/v1/namespaces/jenkins/statefulsets/jenkins"
+	newPod    = oldNS + "/pods/jenkins-0"
+)
+
+const kubeconfig = `{apiVersion: v1, kind: Config, current-context: x, clusters: [{name: x, cluster: {server: "https://x.invalid"}}],
+users: [{name: x, user: {token: t}}], contexts: [{name: x, context: {cluster: x, user: x}}]}`
+
+func newStage(t *testing.T) *stage {
+	s := &stage{t: t, dir: t.TempDir(), old: newFakeKube(), new: newFakeKube(), jenkins: jenkinstest.New(), fresh: jenkinstest.New(), cancels: map[string]context.CancelFunc{}}
+	s.cloud = emu.New(emu.Options{NoLag: true, World: s})
+	t.Cleanup(s.cloud.Close)
+	i, err := s.cloud.SeedInstance(emu.InstanceSeed{PrivateIP: "172.31.0.10", Zone: "ap-northeast-2a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.instance = i.ID
+	if s.volume, err = s.cloud.SeedVolume("ap-northeast-2a", 20, nil); err != nil {
+		t.Fatal(err)
+	}
+	cfg := aws.Config{Region: emu.FixtureRegion, HTTPClient: &http.Client{Transport: s.cloud.RoundTripper()},
+		Credentials: credentials.NewStaticCredentialsProvider(emu.FixtureAccessKey, emu.FixtureSecretKey, "")}
+	if s.aws, err = cloud.Open(t.Context(), cloud.Options{Region: emu.FixtureRegion, Config: &cfg, Speed: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "kubeconfig"), []byte(kubeconfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{"devices", "volume"} {
+		if err := os.MkdirAll(filepath.Join(s.dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv(device.RehearsalEnv, filepath.Join(s.dir, "devices"))
+	if err := treetest.JenkinsHome(s.home(), treetest.Options{Files: 300, Seed: 7}); err != nil {
+		t.Fatal(err)
+	}
+	s.clusters()
+	podTransport = func(k *kube.Client, _, pod string, _ int) http.RoundTripper { return s.route(k, pod) }
+	t.Cleanup(func() {
+		podTransport = func(k *kube.Client, namespace, pod string, port int) http.RoundTripper {
+			return k.PodTransport(namespace, pod, port)
+		}
+	})
+	return s
+}
+
+func (s *stage) home() string { return filepath.Join(s.dir, "home") }
+func (s *stage) disk() string { return filepath.Join(s.dir, "volume", "fs") }
+
+// route reaches the Jenkins that runs in a pod, if it does.
+func (s *stage) route(k *kube.Client, pod string) http.RoundTripper {
+	server, world, path := s.jenkins, s.old, oldPod
+	if k.Ref.EKS != nil {
+		server, world, path = s.fresh, s.new, newPod
+	}
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if world.get(path) == nil || !strings.HasSuffix(path, pod) {
+			return nil, errors.New("pod is gone")
+		}
+		return server.RoundTrip(r)
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func object(text string) map[string]any { return decodeObject([]byte(text)) }
+
+// clusters makes the objects of both, and what their controllers do.
+func (s *stage) clusters() {
+	s.old.put(oldNS, object(`{apiVersion: v1, kind: Namespace, metadata: {name: jenkins}}`))
+	s.old.put("/api/v1/nodes/node-1", object(`{apiVersion: v1, kind: Node, metadata: {name: node-1}, status: {addresses: [{type: InternalIP, address: 172.31.0.10}]}}`))
+	s.old.after = s.oldController
+	s.new.after = s.newController
+	s.old.put(oldDeploy, object(`{apiVersion: apps/v1, kind: Deployment, metadata: {name: jenkins, namespace: jenkins}, spec: {replicas: 1, selector: {matchLabels: {app: jenkins}}}}`))
+	s.new.put(newSet, object(`{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: jenkins, namespace: jenkins}, spec: {replicas: 1, selector: {matchLabels: {app: jenkins}}}}`))
+	s.await("the old Jenkins", s.oldRuns)
+}
+
+func (s *stage) await(what string, ok func() bool) {
+	s.t.Helper()
+	for range 3000 {
+		if ok() {
+			return
+		}
+		time.Sleep(100 * time.Millisecond) // virtual: the tests run in bubbles
+	}
+	s.t.Fatalf("waited in vain for %s", what)
+}
+
+func (s *stage) oldRuns() bool { return s.old.get(oldPod) != nil }
+func (s *stage) newRuns() bool { return s.new.get(newPod) != nil }
+
+func replicas(o map[string]any) int {
+	n, _ := sub(o, "spec")["replicas"].(float64)
+	if i, ok := sub(o, "spec")["replicas"].(int64); ok {
+		return int(i)
+	}
+	return int(n)
+}
+
+// oldController plays deployment controller, Job controller and kubelet of the old cluster.
+func (s *stage) oldController(path string, old, now map[string]any) {
+	switch {
+	case path == oldDeploy && now != nil:
+		if replicas(now) > 0 && s.old.get(oldPod) == nil {
+			s.jenkins.Do(func(j *jenkinstest.Server) { j.Quiet = false })
+			s.old.put(oldPod, object(`{apiVersion: v1, kind: Pod, metadata: {name: jenkins-1, namespace: jenkins, labels: {app: jenkins}},
+spec: {nodeName: node-1, containers: [{name: jenkins, ports: [{name: http, containerPort: 8080}], volumeMounts: [{name: home, mountPath: /var/jenkins_home}]}],
+volumes: [{name: home, hostPath: {path: /var/lib/jenkins}}]}, status: {phase: Running}}`))
+		}
+		if replicas(now) == 0 && s.old.get(oldPod) != nil {
+			time.Sleep(3 * time.Second)
+			s.old.remove(oldPod)
+		}
+	case strings.HasPrefix(path, oldJobs) && old == nil:
+		s.runJob(path)
+	case strings.HasPrefix(path, oldJobs) && now == nil:
+		name := strings.TrimPrefix(path, oldJobs)
+		s.mu.Lock()
+		if cancel := s.cancels[name]; cancel != nil {
+			cancel()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// newController plays the new cluster: its Jenkins starts only once the volume is free or there already, by attaching it.
+func (s *stage) newController(path string, _, now map[string]any) {
+	if path != newSet || now == nil {
+		return
+	}
+	if replicas(now) == 0 && s.new.get(newPod) != nil {
+		time.Sleep(2 * time.Second)
+		s.new.remove(newPod)
+	}
+}
+
+// startNew is what attach-volume and sync-argocd do.
+func (s *stage) startNew() {
+	s.new.edit(newSet, func(o map[string]any) { sub(o, "spec")["replicas"] = 1 })
+	s.new.put(newPod, object(`{apiVersion: v1, kind: Pod, metadata: {name: jenkins-0, namespace: jenkins, labels: {app: jenkins}},
+spec: {nodeName: eks-1, containers: [{name: jenkins, ports: [{name: http, containerPort: 8080}]}]}, status: {phase: Running}}`))
+}
+
+// runJob starts a Job's pods one after the other, as often as it may fail.
+func (s *stage) runJob(path string) {
+	var job batchv1.Job
+	raw, _ := json.Marshal(s.old.get(path))
+	if json.Unmarshal(raw, &job) != nil || job.Name == "" || s.noMover {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.mu.Lock()
+	s.cancels[job.Name] = cancel
+	s.mu.Unlock()
+	s.running.Add(1)
+	defer s.running.Done()
+	defer cancel()
+	condition := "Failed"
+	for try := int32(0); try <= *job.Spec.BackoffLimit && ctx.Err() == nil; try++ {
+		if code := s.runPod(ctx, &job, try); code == 0 {
+			condition = "Complete"
+			break
+		}
+		time.Sleep(5 * time.Second)
+	}
+	s.old.edit(path, func(o map[string]any) {
+		sub(o, "status")["conditions"] = []any{map[string]any{"type": condition, "status": "True"}}
+	})
+}
+
+// runPod runs the mover in this process; its container's paths are replaced by directories.
+func (s *stage) runPod(ctx context.Context, job *batchv1.Job, try int32) int {
+	name := job.Name + "-" + string(rune('a'+try))
+	path := oldNS + "/pods/" + name
+	s.old.put(path, map[string]any{"apiVersion": "v1", "kind": "Pod",
+		"metadata": map[string]any{"name": name, "namespace": "jenkins", "creationTimestamp": time.Now().UTC().Format(time.RFC3339), "labels": map[string]any{batchv1.JobNameLabel: job.Name}},
+		"spec":     map[string]any{"nodeName": "node-1", "containers": []any{map[string]any{"name": "mover"}}}, "status": map[string]any{"phase": "Running"}})
+	dir, err := os.MkdirTemp(s.dir, "pod-")
+	if err != nil {
+		return 128
+	}
+	args := s.materialise(job.Spec.Template.Spec, dir)
+	message := filepath.Join(dir, "message")
+	_ = os.WriteFile(message, nil, 0o600)
+	life, die := context.WithCancelCause(ctx)
+	defer die(nil)
+	w := &killer{s: s, die: die}
+	code := runMover(life, args[1:], w, message, func(context.Context) (*kube.Client, error) {
+		return s.connect(steps.ClusterRef{}, w.guard(s.old))
+	})
+	text, _ := os.ReadFile(message)
+	if w.dead() { // killed: no message, no exit code of its own
+		code, text = 137, nil
+	}
+	if ctx.Err() != nil {
+		s.old.remove(path)
+		return code
+	}
+	s.old.edit(path, func(o map[string]any) {
+		st := sub(o, "status")
+		st["phase"] = "Succeeded"
+		st["containerStatuses"] = []any{map[string]any{"name": "mover", "state": map[string]any{"terminated": map[string]any{"exitCode": code, "reason": "x", "message": string(text)}}}}
+	})
+	go func() { // the garbage collector: pods go with their Job
+		for s.old.get(oldJobs+job.Name) != nil {
+			time.Sleep(time.Second)
+		}
+		s.old.remove(path)
+	}()
+	return code
+}
+
+func (s *stage) materialise(p corev1.PodSpec, dir string) []string {
+	token := filepath.Join(dir, "jenkins")
+	for _, v := range p.Volumes {
+		_ = os.MkdirAll(filepath.Join(dir, v.Name), 0o755)
+		if v.Secret != nil {
+			data := sub(s.old.get(oldNS+"/secrets/"+v.Secret.SecretName), "data")
+			text, _ := data[tokenKey].(string)
+			_ = os.WriteFile(filepath.Join(token, tokenKey), decode64(text), 0o600)
+		}
+	}
+	swap := strings.NewReplacer(dirSource, s.home(), dirTarget, filepath.Join(dir, "target"), dirScratch, filepath.Join(dir, "scratch"), dirJenkins, token, dirHost, dir)
+	var out []string
+	for _, a := range p.Containers[0].Args {
+		out = append(out, swap.Replace(a))
+	}
+	return out
+}
+
+// killer is a mover's log; it may end the mover in the middle, as a crash does.
+type killer struct {
+	s    *stage
+	die  context.CancelCauseFunc
+	mu   sync.Mutex
+	gone bool
+}
+
+var errKilled = errors.New("killed")
+
+func (k *killer) Write(p []byte) (int, error) {
+	k.s.logMu.Lock()
+	k.s.log.Write(p)
+	k.s.logMu.Unlock()
+	k.s.mu.Lock()
+	kill := k.s.kill
+	k.s.mu.Unlock()
+	if kill != nil && kill(string(p)) {
+		k.mu.Lock()
+		k.gone = true
+		k.mu.Unlock()
+		k.die(errKilled)
+	}
+	return len(p), nil
+}
+
+func (k *killer) dead() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.gone
+}
+
+// RoundTrip lets a killed mover do nothing more: whatever it calls does not get out.
+func (k *killer) guard(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if k.dead() {
+			return nil, errKilled
+		}
+		return next.RoundTrip(r)
+	})
+}
+
+// What the cloud tells about the volume becomes a link, as the rehearsal's world makes it.
+func (s *stage) VolumeAttached(instance, volume, _ string) {
+	if instance == s.instance {
+		_ = os.Symlink(filepath.Join(s.dir, "volume"), filepath.Join(s.dir, "devices", volume))
+	}
+}
+
+func (s *stage) VolumeDetached(instance, volume string) {
+	if instance == s.instance {
+		_ = os.Remove(filepath.Join(s.dir, "devices", volume))
+	}
+}
+
+func (s *stage) ClusterCreating(string, string, string) {}
+func (s *stage) ClusterEndpoint(context.Context, string) (string, string, error) {
+	return "", "", nil
+}
+func (s *stage) ClusterDeleted(string)                        {}
+func (s *stage) JWKS(context.Context, string) ([]byte, error) { return nil, nil }
+func (s *stage) NodesJoined(string, string, []emu.Instance)   {}
+func (s *stage) NodesLeaving(string, []emu.Instance)          {}
+func (s *stage) AddonState(string, string, bool)              {}
+func (s *stage) VolumeDeleted(string)                         {}
+func (s *stage) SnapshotCreated(string, string)               {}
+func (s *stage) VolumeFromSnapshot(string, string)            {}
+
+// env is one run of the orchestrator.
+func (s *stage) env(run string) steps.Env {
+	return steps.Env{Identity: steps.Identity{Account: emu.FixtureAccount, Region: emu.FixtureRegion, Pipeline: "blog"}, Stage: "s", RunID: run,
+		Dir: s.dir, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Record: func(e steps.Event) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if e.Type == steps.Diagnostic {
+				s.notes = append(s.notes, e.Message)
+			}
+		}}
+}
+
+func (s *stage) openers() (cloud.Opener, kube.Opener) {
+	return func(context.Context, string) (*cloud.Session, error) { return s.aws, nil },
+		func(_ context.Context, ref steps.ClusterRef) (*kube.Client, error) {
+			if ref.EKS != nil {
+				return s.connect(ref, s.new)
+			}
+			return s.connect(ref, s.old)
+		}
+}
+
+func decode64(text string) []byte {
+	b, _ := base64.StdEncoding.DecodeString(text)
+	return b
+}
+
+// close ends what still runs; a bubble does not end before its goroutines.
+func (s *stage) close() {
+	for _, p := range s.old.list(oldJobs) {
+		s.old.remove(p)
+	}
+	s.running.Wait()
+	time.Sleep(10 * time.Second)
+}
+
+var source = From{Cluster: steps.ClusterRef{Context: "old"}, Namespace: "jenkins", Workload: "deployment/jenkins"}
+
+func (s *stage) precopySpec() PrecopySpec {
+	return PrecopySpec{From: source, Volume: s.volume, Route: "auto", Passes: 3, Small: 10}
+}
+
+func (s *stage) migrateSpec(m Move) MigrateSpec {
+	return MigrateSpec{Move: m, Jenkins: OldJenkins{JenkinsAccess: JenkinsAccess{User: "admin", Token: steps.NewSecret("11aa")}, Builds: Builds{Wait: minutes(15), Then: "fail"}},
+		StopWithin: minutes(5), AckWithin: minutes(10), ArgoCD: "argocd"}
+}
+
+func (s *stage) verifySpec(m Move) VerifySpec {
+	return VerifySpec{Move: m, Cluster: steps.ClusterRef{EKS: &steps.EKSCluster{Name: "new", Region: emu.FixtureRegion}}, Namespace: "jenkins", Workload: "statefulset/jenkins",
+		Jenkins: JenkinsAccess{User: "admin", Token: steps.NewSecret("11aa")}, OnFailure: "rollback", Within: minutes(5), ArgoCD: "argocd"}
+}
+
+func minutes(n int) spec.Duration { return spec.Duration{Duration: time.Duration(n) * time.Minute} }
+
+func (s *stage) state() State {
+	v, err := readVolume(s.t.Context(), s.aws, s.volume)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return v.state()
+}
