@@ -1,0 +1,116 @@
+package datavolume
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/wait"
+)
+
+// snapshots are ours of this volume's name, newest first. They may be of an earlier volume.
+func (s *state) snapshots(ctx context.Context) ([]ec2types.Snapshot, error) {
+	var mine []ec2types.Snapshot
+	in := &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagName, s.spec.Name))}
+	for {
+		o, err := s.aws.EC2.DescribeSnapshots(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		mine = append(mine, o.Snapshots...)
+		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
+			break
+		}
+	}
+	slices.SortFunc(mine, func(a, b ec2types.Snapshot) int { return aws.ToTime(b.StartTime).Compare(aws.ToTime(a.StartTime)) })
+	return mine, nil
+}
+
+// of finds a live snapshot of exactly this volume: taking one has no client token, so one that an interrupted removal took is used.
+func of(list []ec2types.Snapshot, volume string) *ec2types.Snapshot {
+	for _, x := range list {
+		if aws.ToString(x.VolumeId) == volume && x.State != ec2types.SnapshotStateError {
+			return &x
+		}
+	}
+	return nil
+}
+
+// lastSnapshot keeps what is on the volume before it goes, waits until that is safe, and removes the oldest of too many.
+func (s *state) lastSnapshot(ctx context.Context) error {
+	volume := aws.ToString(s.found.VolumeId)
+	list, err := s.snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	if of(list, volume) == nil {
+		found := func(ctx context.Context) (bool, error) {
+			list, err := s.snapshots(ctx)
+			return of(list, volume) != nil, err
+		}
+		err := s.aws.Once(ctx, found, func(ctx context.Context) error {
+			_, err := s.aws.EC2.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{
+				VolumeId: &volume, Description: aws.String("last state of " + s.spec.Name),
+				TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeSnapshot, cloud.Tags(s.owner, kindSnapshot, s.spec.Name)),
+			}, cloud.Careful)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.snapshotDone(ctx, volume); err != nil {
+		return err
+	}
+	return s.prune(ctx)
+}
+
+func (s *state) snapshotDone(ctx context.Context, volume string) error {
+	report := func(p wait.Progress) { s.env.Waiting("snapshot of "+s.spec.Name+" "+p.Detail, p.Elapsed, p.Expect) }
+	o := wait.Options{Expect: time.Minute, Timeout: 6 * time.Hour, Speed: s.aws.Speed, Report: report}
+	return wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
+		list, err := s.snapshots(ctx)
+		if cloud.IsTransient(err) {
+			return false, "no answer", nil
+		}
+		if err != nil {
+			return false, "", err
+		}
+		x := of(list, volume)
+		if x == nil {
+			return false, "not visible yet", nil
+		}
+		if x.State == ec2types.SnapshotStateCompleted {
+			s.env.Note(fmt.Sprintf("%s: the last state is kept in %s", s.spec.Name, aws.ToString(x.SnapshotId)))
+			return true, "", nil
+		}
+		if x.State == ec2types.SnapshotStateError {
+			return false, "", &steps.Error{Code: "SnapshotFailed", Category: steps.Unhealthy, Message: "snapshot " + aws.ToString(x.SnapshotId) + ": " + aws.ToString(x.StateMessage)}
+		}
+		return false, aws.ToString(x.Progress), nil
+	})
+}
+
+func (s *state) prune(ctx context.Context) error {
+	list, err := s.snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	for i, x := range list {
+		if i < s.spec.Snapshots {
+			continue
+		}
+		_, err := s.aws.EC2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: x.SnapshotId})
+		if err != nil && !cloud.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package datavolume
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/cloud/owned"
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/reconcile"
+)
+
+const (
+	kindVolume   = "ec2:Volume"
+	kindSnapshot = "ec2:Snapshot"
+
+	// tagCSI lets the EBS CSI driver attach the volume: the newer of its two managed policies allows that only with this tag.
+	tagCSI = "ebs.csi.aws.com/cluster"
+	// Written by a move onto the volume.
+	tagMoveState  = "pipectl.dev/move-state"
+	tagMoveSource = "pipectl.dev/move-source"
+	tagMoveTime   = "pipectl.dev/move-time"
+)
+
+type state struct {
+	aws   *cloud.Session
+	env   steps.Env
+	spec  Spec
+	owner string
+	down  bool
+	found *ec2types.Volume
+}
+
+func (s *state) zone() string { return aws.ToString(s.found.AvailabilityZone) }
+
+// find looks in all zones: where the volume is counts, not where the spec would have it. Of several, one that holds a finished move goes
+// before the others, then the oldest.
+func (s *state) find(ctx context.Context) (*ec2types.Volume, error) {
+	var mine []ec2types.Volume
+	in := &ec2.DescribeVolumesInput{Filters: append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagName, s.spec.Name))}
+	for {
+		o, err := s.aws.EC2.DescribeVolumes(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range o.Volumes {
+			gone := v.State == ec2types.VolumeStateDeleted || v.State == ec2types.VolumeStateDeleting && !s.down
+			if !gone && cloud.Ours(cloud.EC2TagMap(v.Tags), s.owner, kindVolume, s.spec.Name) {
+				mine = append(mine, v)
+			}
+		}
+		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
+			break
+		}
+	}
+	if len(mine) == 0 {
+		return nil, nil
+	}
+	slices.SortFunc(mine, func(a, b ec2types.Volume) int {
+		return cmp.Or(-cmp.Compare(filled(a), filled(b)), aws.ToTime(a.CreateTime).Compare(aws.ToTime(b.CreateTime)), cmp.Compare(aws.ToString(a.VolumeId), aws.ToString(b.VolumeId)))
+	})
+	if len(mine) > 1 {
+		s.env.Note(fmt.Sprintf("%d volumes carry the name %s; %s is used, remove the others", len(mine), s.spec.Name, aws.ToString(mine[0].VolumeId)))
+	}
+	return &mine[0], nil
+}
+
+func filled(v ec2types.Volume) int {
+	if cloud.EC2TagMap(v.Tags)[tagMoveState] != "" {
+		return 1
+	}
+	return 0
+}
+
+func volume(sp Spec) reconcile.Resource[state] {
+	return reconcile.Resource[state]{
+		Kind: kindVolume, Name: sp.Name, Expect: 3 * time.Second, Gone: 2 * time.Second, Data: true,
+		Observe: func(ctx context.Context, s *state) (reconcile.Status, error) {
+			v, err := s.find(ctx)
+			s.found = v
+			if err != nil || v == nil {
+				return reconcile.Status{}, err
+			}
+			if v.State == ec2types.VolumeStateError {
+				return reconcile.Status{}, &steps.Error{Code: "VolumeFailed", Category: steps.Unhealthy, Message: "volume " + aws.ToString(v.VolumeId) + " is in state error",
+					Hints: []string{"look at it in the EC2 console; a KMS key that may not be used is a common cause"}}
+			}
+			ready := v.State == ec2types.VolumeStateAvailable || v.State == ec2types.VolumeStateInUse
+			return reconcile.Status{Exists: true, Ready: ready, ID: aws.ToString(v.VolumeId), Detail: string(v.State), Drift: s.drift(v)}, nil
+		},
+		Create: func(ctx context.Context, s *state) error { return s.create(ctx) },
+		Update: func(ctx context.Context, s *state, drift []string) error { return s.mend(ctx, drift) },
+		Delete: func(ctx context.Context, s *state) error { return s.remove(ctx) },
+	}
+}
+
+func (s *state) drift(v *ec2types.Volume) []string {
+	var d owned.Drift
+	if s.down {
+		return nil
+	}
+	if have := aws.ToInt32(v.Size); have < s.spec.Size.GiB() { // larger is fine: somebody grew it
+		d.Mend("size", fmt.Sprintf("%d GiB", have), fmt.Sprintf("%d GiB", s.spec.Size.GiB()))
+	}
+	d.Mend("type", v.VolumeType, s.spec.Type)
+	if s.spec.IOPS > 0 {
+		d.Mend("iops", aws.ToInt32(v.Iops), s.spec.IOPS)
+	}
+	if s.spec.Throughput > 0 {
+		d.Mend("throughput", aws.ToInt32(v.Throughput), s.spec.Throughput)
+	}
+	d.Fixed("encrypted", aws.ToBool(v.Encrypted), *s.spec.Encrypted)
+	d.Mend("tag "+tagCSI, cloud.EC2TagMap(v.Tags)[tagCSI], "true")
+	return d
+}
+
+func (s *state) create(ctx context.Context) error {
+	tags := cloud.Tags(s.owner, kindVolume, s.spec.Name)
+	tags[tagCSI] = "true"
+	in := &ec2.CreateVolumeInput{
+		AvailabilityZone: &s.spec.Zone, Size: aws.Int32(s.spec.Size.GiB()), VolumeType: ec2types.VolumeType(s.spec.Type), Encrypted: s.spec.Encrypted,
+		TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeVolume, tags),
+		// The run is in the token: EC2 remembers tokens for longer than a volume may live.
+		ClientToken: aws.String(cloud.ClientToken(s.owner, kindVolume, s.spec.Name, s.env.RunID)),
+	}
+	if s.spec.KMSKeyID != "" {
+		in.KmsKeyId = &s.spec.KMSKeyID
+	}
+	if s.spec.IOPS > 0 {
+		in.Iops = &s.spec.IOPS
+	}
+	if s.spec.Throughput > 0 {
+		in.Throughput = &s.spec.Throughput
+	}
+	_, err := s.aws.EC2.CreateVolume(ctx, in)
+	if cloud.Code(err) == "InvalidZone.NotFound" || cloud.Code(err) == "InvalidParameterValue" && cloud.Says(err, s.spec.Zone) {
+		return &steps.Error{Code: "NoSuchZone", Category: steps.Precondition, Message: "zone: " + s.spec.Zone + " is not in " + s.aws.Region,
+			Hints: []string{"set `zone` to one of the region's availability zones"}}
+	}
+	return err
+}
+
+func (s *state) mend(ctx context.Context, drift []string) error {
+	id := s.found.VolumeId
+	if owned.Of(drift, "tag "+tagCSI) {
+		_, err := s.aws.EC2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{*id}, Tags: cloud.EC2Tags(map[string]string{tagCSI: "true"})})
+		if err != nil {
+			return err
+		}
+	}
+	if len(drift) == 1 && owned.Of(drift, "tag "+tagCSI) {
+		return nil
+	}
+	in := &ec2.ModifyVolumeInput{VolumeId: id, VolumeType: ec2types.VolumeType(s.spec.Type)}
+	if owned.Of(drift, "size") {
+		in.Size = aws.Int32(s.spec.Size.GiB())
+		s.env.Note("the volume grows; its file system must be grown too (the EBS CSI driver does it when the claim grows)")
+	}
+	if s.spec.IOPS > 0 {
+		in.Iops = &s.spec.IOPS
+	}
+	if s.spec.Throughput > 0 {
+		in.Throughput = &s.spec.Throughput
+	}
+	_, err := s.aws.EC2.ModifyVolume(ctx, in)
+	if cloud.Code(err) == "VolumeModificationRateExceeded" || cloud.Code(err) == "IncorrectModificationState" {
+		return &steps.Error{Code: "ModifiedTooSoon", Category: steps.Precondition, Message: "volume " + *id, Err: cloud.Explain(err), Hints: []string{"EBS wants 6 hours between two changes of a volume"}}
+	}
+	return err
+}
+
+func (s *state) remove(ctx context.Context) error {
+	if s.spec.Snapshots > 0 {
+		if err := s.lastSnapshot(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := s.aws.EC2.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: s.found.VolumeId})
+	return err
+}
+
+func attachedTo(_ context.Context, s *state, _ string) string {
+	if s.found == nil {
+		return ""
+	}
+	var out []string
+	for _, a := range s.found.Attachments {
+		out = append(out, aws.ToString(a.InstanceId))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (s *state) outputs() Outputs {
+	out := Outputs{VolumeID: aws.ToString(s.found.VolumeId), Zone: s.zone(), SizeGiB: aws.ToInt32(s.found.Size), State: string(s.found.State)}
+	tags := cloud.EC2TagMap(s.found.Tags)
+	if slices.Contains([]string{"moved", "verified"}, tags[tagMoveState]) {
+		out.Imported = &Import{Source: tags[tagMoveSource], Time: tags[tagMoveTime]}
+	}
+	return out
+}
+
+func (s *state) cost() (*steps.Cost, error) {
+	prices, err := cloud.Prices()
+	if err != nil {
+		return nil, err
+	}
+	size, typ := s.spec.Size.GiB(), s.spec.Type
+	if s.found != nil {
+		size, typ = max(size, aws.ToInt32(s.found.Size)), string(s.found.VolumeType)
+	}
+	b := prices.Bill(s.aws.Region)
+	b.Add(fmt.Sprintf("volume %s: %d GiB %s", s.spec.Name, size, typ), typ+":gb-month", float64(size), true)
+	b.Add(fmt.Sprintf("volume %s: IOPS", s.spec.Name), typ+":iops-month", float64(max(s.spec.IOPS-3000, 0)), true)
+	b.Add(fmt.Sprintf("volume %s: throughput", s.spec.Name), typ+":mibps-month", float64(max(s.spec.Throughput-125, 0)), true)
+	return b.Cost("snapshots"), nil
+}
