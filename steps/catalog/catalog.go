@@ -16,6 +16,8 @@ import (
 type Deps struct {
 	AWS  cloud.Opener
 	Kube kube.Opener
+	// MoverImage is the image of mover pods; "" leaves the choice to the step.
+	MoverImage string
 }
 
 // All lists every step, in the order in which a pipeline usually uses them.
@@ -24,9 +26,9 @@ func All(d Deps) []steps.Definition {
 		bindirsa.New(d.AWS, d.Kube),
 		installaddon.New(d.AWS, d.Kube),
 		applymanifests.New(d.AWS, d.Kube),
-		jenkinshome.NewPrecopy(d.AWS, d.Kube, jenkinshome.Options{}),
-		jenkinshome.NewMigrate(d.AWS, d.Kube, jenkinshome.Options{}),
-		jenkinshome.NewVerify(d.AWS, d.Kube, jenkinshome.Options{}),
+		jenkinshome.NewPrecopy(d.AWS, d.Kube, jenkinshome.Options{Image: d.MoverImage}),
+		jenkinshome.NewMigrate(d.AWS, d.Kube, jenkinshome.Options{Image: d.MoverImage}),
+		jenkinshome.NewVerify(d.AWS, d.Kube, jenkinshome.Options{Image: d.MoverImage}),
 		attachvolume.New(d.AWS, d.Kube),
 	}
 }

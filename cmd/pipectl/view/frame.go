@@ -65,7 +65,7 @@ func (d drawing) head() []string {
 	}
 	title := st.paint(bold, m.Verb) + " " + m.Title
 	if m.Speed > 1 {
-		title += st.paint(dim, fmt.Sprintf(" (rehearsal, cloud at %gx)", m.Speed))
+		title += st.paint(dim, fmt.Sprintf("  rehearsal, cloud %s%g", st.pick("×", "x"), m.Speed))
 	}
 	color := cyan
 	if m.failed() {
@@ -183,10 +183,10 @@ func (d drawing) stage(s *stage) string {
 	}
 	line := fmt.Sprintf(" %s %s %s  ", st.paint(color, glyph), name, st.paint(dim, st.right(took, 6)))
 	room := st.width() - ansi.StringWidth(line) - 1
-	if s.status != running || s.Expect <= 0 {
+	const bar = 16
+	if s.status != running || s.Expect <= 0 || room < bar+20 {
 		return line + d.words(s, room)
 	}
-	const bar = 16
 	expect := time.Duration(float64(s.Expect) / d.m.Speed)
 	tail := st.bar(bar, s.share(d.now, d.m.Speed), cyan) + " " + st.paint(dim, st.right("of "+clock(expect), 8))
 	words := d.words(s, room-bar-11)
@@ -245,12 +245,7 @@ func prefixed(sep, s string) string {
 }
 
 func (d drawing) pending(s *stage) string {
-	var waits []string
-	for _, n := range s.Needs {
-		if up := d.m.byName(n); up == nil || !up.done() {
-			waits = append(waits, n)
-		}
-	}
+	waits := d.m.waits(s)
 	text := "ready"
 	if len(waits) > 0 {
 		text = "after " + strings.Join(waits, ", ")
@@ -306,10 +301,12 @@ func (d drawing) task(w *work, last bool) string {
 	line := "   " + st.paint(dim, branch) + " "
 	room := st.width() - ansi.StringWidth(line) - 1
 	tail := st.paint(dim, st.right(clock(age), 6))
-	if w.expect > 0 {
+	switch {
+	case room < 50: // too narrow for a bar
+	case w.expect > 0:
 		share := min(float64(age)/float64(w.expect), 0.97)
 		tail += "  " + st.bar(16, share, cyan) + " " + st.paint(dim, st.right("of "+clock(w.expect), 8))
-	} else {
+	default:
 		tail += strings.Repeat(" ", 27)
 	}
 	room -= ansi.StringWidth(tail) + 1

@@ -20,7 +20,7 @@ type Stage struct {
 	Name     string
 	Step     string
 	Needs    []string
-	Expect   time.Duration // zero: not known yet
+	Expect   time.Duration // as its step usually takes, until its plan says more; zero: not known
 	Changes  int           // planned, keeps not counted
 	Deferred bool          // planned again once its inputs are known
 	Asks     bool          // confirm: ask
@@ -80,8 +80,13 @@ func (m *Model) Planned(p engine.StagePlan) {
 func (m *Model) planned(p engine.StagePlan) {
 	s := m.stage(p.Stage, p.Step)
 	s.Changes = p.Counts.Create + p.Counts.Update + p.Counts.Delete
-	s.Expect = seconds(p.Forecast.Seconds)
 	s.Deferred = p.State == engine.IsDeferred
+	switch {
+	case p.State == engine.AllKeep || p.State == engine.WhenFalse:
+		s.Expect = 0
+	case p.Forecast.Seconds > 0:
+		s.Expect = seconds(p.Forecast.Seconds)
+	}
 }
 
 // SetHourly says what all of it costs once it stands.
@@ -262,6 +267,40 @@ func (m *Model) byName(name string) *stage {
 		return nil
 	}
 	return m.stages[i]
+}
+
+// waits lists what s still waits for, without what another of them waits for itself.
+func (m *Model) waits(s *stage) []string {
+	var open []*stage
+	for _, n := range s.Needs {
+		if up := m.byName(n); up != nil && !up.done() {
+			open = append(open, up)
+		}
+	}
+	var out []string
+	for _, a := range open {
+		implied := slices.ContainsFunc(open, func(b *stage) bool { return a != b && m.behind(b, a.Name, map[string]bool{}) })
+		if !implied {
+			out = append(out, a.Name)
+		}
+	}
+	return out
+}
+
+// behind reports whether s waits for the stage named, directly or not.
+func (m *Model) behind(s *stage, name string, seen map[string]bool) bool {
+	for _, n := range s.Needs {
+		if n == name {
+			return true
+		}
+		if up := m.byName(n); up != nil && !seen[n] {
+			seen[n] = true
+			if m.behind(up, name, seen) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (s *stage) remaining(now time.Time, speed float64) time.Duration {

@@ -49,7 +49,7 @@ func (d planText) stage(s engine.StagePlan) {
 	}
 	name := fmt.Sprintf("%s %s", st.paint(bold, s.Stage), st.paint(dim, s.Step))
 	d.line("")
-	d.line(" %s", st.ends(name+"  "+d.state(s), st.paint(dim, right), st.width()-2))
+	d.line(" %s", st.ends(strings.TrimRight(name+"  "+d.state(s), " "), st.paint(dim, right), st.width()-2))
 	for _, g := range group(s.Changes) {
 		d.group(g)
 	}
@@ -76,9 +76,12 @@ func (d planText) state(s engine.StagePlan) string {
 		return st.paint(dim, "skipped: its `when` is false")
 	case engine.PlanFailed:
 		return st.paint(red, "could not be planned")
-	default:
-		return d.counts(s.Counts)
+	case engine.HasChanges:
+		if s.Counts.Any() {
+			return d.counts(s.Counts)
+		}
 	}
+	return ""
 }
 
 func kept(n int) string {

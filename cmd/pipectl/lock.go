@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pipectl.dev/engine"
+	"pipectl.dev/engine/lock"
+	"pipectl.dev/kube"
+	"pipectl.dev/steps"
+)
+
+// locker chooses where locks are kept: Leases where there is only a cluster, files where there is nothing else.
+func (c *clients) locker(ctx context.Context, cc *cli.Context, id steps.Identity) (engine.Locker, error) {
+	if err := oneOf(cc, "lock", "auto", "none"); err != nil || cc.String("lock") == "none" {
+		return nil, err
+	}
+	if id.Cluster != "" {
+		ref, _ := homeCluster()
+		k, err := c.kube(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		return k.Locks(leaseNamespace()), nil
+	}
+	return lock.NewFile(filepath.Join(lockDir(), "locks")), nil
+}
+
+// leaseNamespace is the pod's own, whose leases its role can be allowed to touch, else default.
+func leaseNamespace() string {
+	dir := os.Getenv(kube.SADirEnv)
+	if dir == "" {
+		dir = "/var/run/secrets/kubernetes.io/serviceaccount"
+	}
+	if raw, err := os.ReadFile(filepath.Join(dir, "namespace")); err == nil && inPod() {
+		return strings.TrimSpace(string(raw))
+	}
+	return "default"
+}
+
+// lockDir is shared by all runs of one user on one machine, whatever their working directory.
+func lockDir() string {
+	if dir, err := os.UserCacheDir(); err == nil {
+		return filepath.Join(dir, "pipectl")
+	}
+	return filepath.Join(os.TempDir(), "pipectl")
+}

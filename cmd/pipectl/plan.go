@@ -1,0 +1,55 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"pipectl.dev/cmd/pipectl/view"
+	"pipectl.dev/engine"
+)
+
+// exitChanges is the exit code of `plan --detailed-exitcode` when something would change.
+const exitChanges = 3
+
+func (a *app) planCommand() *cli.Command {
+	return &cli.Command{
+		Name: "plan", Usage: "show what a run would change, what it costs and how long it takes", ArgsUsage: "[FILE]",
+		Description: "Writes nothing and takes no lock.",
+		Flags: flags(fileFlags(), selectFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 3 when something would change"},
+		}, storeFlags(), []cli.Flag{outputFlag()}, logFlags()),
+		Action: a.planAction,
+	}
+}
+
+func (a *app) planAction(c *cli.Context) error {
+	if err := oneOf(c, "output", "json", "yaml", "text"); err != nil {
+		return err
+	}
+	s, err := a.open(c, "plan")
+	if err != nil {
+		return err
+	}
+	p := s.runner.Plan(c.Context, s.pipeline, engine.RunOptions{Stages: c.StringSlice("stage"), From: c.String("from"), Until: c.String("until")})
+	s.show.discard()
+	if format := c.String("output"); format == "json" || format == "yaml" {
+		err = a.print(format, p)
+	} else {
+		view.Plan(a.stdout, p, a.style(a.stdout))
+	}
+	a.code = p.ExitCode()
+	if a.code == 0 && c.Bool("detailed-exitcode") && p.HasChanges() {
+		a.code = exitChanges
+	}
+	a.complainAll(p.Errors)
+	return err
+}
+
+func (a *app) complainAll(errs []engine.StageError) {
+	for _, e := range errs {
+		message := e.Message
+		if e.Stage != "" {
+			message = e.Stage + ": " + message
+		}
+		a.complain(message, e.Hint)
+	}
+}

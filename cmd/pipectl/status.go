@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"pipectl.dev/cmd/pipectl/view"
+)
+
+func (a *app) statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "show what exists", ArgsUsage: "[FILE]",
+		Description: "Looks at the world, not at stored results. Writes nothing and takes no lock.",
+		Flags:       flags(fileFlags(), storeFlags(), []cli.Flag{outputFlag()}, logFlags()),
+		Action: func(c *cli.Context) error {
+			if err := oneOf(c, "output", "json", "yaml", "text"); err != nil {
+				return err
+			}
+			s, err := a.open(c, "status")
+			if err != nil {
+				return err
+			}
+			r := s.runner.Status(c.Context, s.pipeline)
+			s.show.discard()
+			if format := c.String("output"); format == "json" || format == "yaml" {
+				err = a.print(format, r)
+			} else {
+				view.Status(a.stdout, r, a.style(a.stdout))
+			}
+			a.code = r.ExitCode()
+			a.complainAll(r.Errors)
+			return err
+		},
+	}
+}
+
+func (a *app) validateCommand() *cli.Command {
+	return &cli.Command{
+		Name: "validate", Usage: "check a pipeline file; needs no credentials and no network", ArgsUsage: "[FILE]",
+		Description: "All problems are reported at once, as file:line:col. Params without a value are accepted: what uses them is checked by type.",
+		Flags:       flags(fileFlags(), []cli.Flag{outputFlag(), &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say nothing when all is well"}}),
+		Action: func(c *cli.Context) error {
+			if err := oneOf(c, "output", "json", "yaml", "text"); err != nil {
+				return err
+			}
+			p, err := a.load(c, newClients().catalog(), true)
+			if err != nil {
+				return err
+			}
+			names := make([]string, len(p.Stages))
+			for i, s := range p.Stages {
+				names[i] = s.Name
+			}
+			if format := c.String("output"); format == "json" || format == "yaml" {
+				return a.print(format, map[string]any{"pipeline": p.Name, "file": p.File, "valid": true, "stages": names})
+			}
+			if !c.Bool("quiet") {
+				fmt.Fprintf(a.stdout, "%s: pipeline %s is valid, %d stages\n", p.File, p.Name, len(p.Stages))
+			}
+			return nil
+		},
+	}
+}

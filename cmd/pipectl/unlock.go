@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"pipectl.dev/engine"
+)
+
+func (a *app) unlockCommand() *cli.Command {
+	return &cli.Command{
+		Name: "unlock", Usage: "free the locks of a run that is dead", ArgsUsage: "[FILE]",
+		Description: "A lock whose holder is silent frees itself after a while, and at once where the holder's process is known to be gone.",
+		Flags: flags(fileFlags(), []cli.Flag{
+			&cli.StringSliceFlag{Name: "stage", Usage: "only stage `NAME`; repeatable"},
+			&cli.StringFlag{Name: "lock", Value: "auto", Usage: "`KIND` of lock: auto (SSM, or a Lease without AWS) or none"},
+		}),
+		Action: a.unlockAction,
+	}
+}
+
+func (a *app) unlockAction(c *cli.Context) error {
+	clients := newClients()
+	p, err := a.load(c, clients.catalog(), true)
+	if err != nil {
+		return err
+	}
+	clients.region = p.Region
+	id, err := clients.identify(c.Context, p)
+	if err != nil {
+		return err
+	}
+	locker, err := clients.locker(c.Context, c, id)
+	if err != nil || locker == nil {
+		return err
+	}
+	wanted := map[string]bool{}
+	for _, name := range c.StringSlice("stage") {
+		if _, ok := p.Stage(name); !ok {
+			return usage(c, "--stage %q: no such stage", name)
+		}
+		wanted[name] = true
+	}
+	for _, s := range p.Stages {
+		if len(wanted) > 0 && !wanted[s.Name] {
+			continue
+		}
+		was, err := locker.Unlock(c.Context, engine.LockKey(id, s.Name))
+		if err != nil {
+			return fmt.Errorf("unlock %s: %w", s.Name, err)
+		}
+		if was != nil {
+			fmt.Fprintf(a.stdout, "%s: freed, was held by %s\n", s.Name, was)
+		}
+	}
+	return nil
+}
