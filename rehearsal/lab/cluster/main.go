@@ -19,11 +19,15 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"pipectl.dev/rehearsal/lab/csi"
+	"pipectl.dev/rehearsal/lab/gitmirror"
 	"pipectl.dev/rehearsal/lab/kubelet"
 )
 
 // startTimeout bounds the start on the slowest machine worth using; a warm start takes a few seconds.
 const startTimeout = 2 * time.Minute
+
+// gitProxyPort is where web proxies usually are.
+const gitProxyPort = 3128
 
 // controlSocket is the socket's name in the cluster's directory.
 const controlSocket = "control.sock"
@@ -35,6 +39,7 @@ type ready struct {
 	CA         string `json:"ca"`
 	Kubeconfig string `json:"kubeconfig"`
 	Control    string `json:"control"`
+	GitProxy   string `json:"gitProxy,omitempty"` // with mirrors: an HTTPS proxy to them; its certificates are signed by ca
 }
 
 // Main runs one cluster until ctx ends, stdin reaches its end, or a part of it fails.
@@ -54,6 +59,14 @@ func Main(ctx context.Context, args []string) error {
 }
 
 func run(ctx context.Context, opts Options, stdout io.Writer) error {
+	if opts.TokenWebhook != "" {
+		relay, err := startRelay(opts.TokenWebhook)
+		if err != nil {
+			return err
+		}
+		defer relay.close()
+		opts.TokenWebhook = relay.url
+	}
 	plane, err := startControlPlane(ctx, opts)
 	defer plane.stop()
 	if err != nil {
@@ -80,6 +93,11 @@ func run(ctx context.Context, opts Options, stdout io.Writer) error {
 		return err
 	}
 	defer nodes.Close()
+	proxy, err := mirrorGit(plane, nodes)
+	if err != nil {
+		return err
+	}
+	defer proxy.close()
 	control, err := listenControl(plane.file(controlSocket), nodes, player)
 	if err != nil {
 		return err
@@ -101,7 +119,7 @@ func run(ctx context.Context, opts Options, stdout io.Writer) error {
 			return err
 		}
 		line := ready{Ready: true, Endpoint: plane.endpoint, CA: base64.StdEncoding.EncodeToString(plane.authority.PEM),
-			Kubeconfig: plane.file("kubeconfig"), Control: plane.file(controlSocket)}
+			Kubeconfig: plane.file("kubeconfig"), Control: plane.file(controlSocket), GitProxy: proxy.url}
 		return json.NewEncoder(stdout).Encode(line)
 	})
 	return quiet(ctx, group.Wait())
@@ -123,6 +141,30 @@ func playNodes(_ context.Context, plane *controlPlane, config *rest.Config, log 
 		return nil, nil, err
 	}
 	return nodes, player, nil
+}
+
+type gitProxy struct {
+	url   string // "" where nothing is mirrored
+	close func()
+}
+
+// mirrorGit starts the proxy to mirrored repositories, where there are any, and has Argo CD's pods use it.
+func mirrorGit(plane *controlPlane, nodes *kubelet.Kubelet) (gitProxy, error) {
+	if len(plane.opts.GitMirrors) == 0 {
+		return gitProxy{close: func() {}}, nil
+	}
+	listener, err := nodes.Listen(gitProxyPort)
+	if err != nil {
+		return gitProxy{}, fmt.Errorf("git mirror: %w", err)
+	}
+	proxy, err := gitmirror.Start(listener, plane.opts.GitMirrors, plane.authority, plane.file("gitconfig"))
+	if err != nil {
+		_ = listener.Close()
+		return gitProxy{}, err
+	}
+	url := "http://" + listener.Addr().String()
+	nodes.UseGitProxy(url, plane.file("ca.crt"))
+	return gitProxy{url: url, close: proxy.Close}, nil
 }
 
 // firstServiceAccount waits for the account that the first pod will need; the controller manager makes it.

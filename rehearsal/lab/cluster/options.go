@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"pipectl.dev/rehearsal/lab/gitmirror"
 )
 
 // Options say what one cluster is made of.
@@ -21,6 +23,7 @@ type Options struct {
 	TokenWebhook string   // optional: URL that reviews bearer tokens
 	CSIEndpoint  string   // optional: URL that attaches and detaches volumes
 	PodEnv       []string // NAME=VALUE for every container of the pipectl image
+	GitMirrors   []gitmirror.Mirror
 }
 
 type list []string
@@ -41,6 +44,8 @@ func parse(args []string) (Options, error) {
 	flags.StringVar(&o.TokenWebhook, "token-webhook", "", "URL of a token reviewer")
 	flags.StringVar(&o.CSIEndpoint, "csi-endpoint", "", "URL that attaches and detaches volumes")
 	flags.Var((*list)(&o.PodEnv), "pod-env", "NAME=VALUE for pods of the pipectl image (repeatable)")
+	var mirrors list
+	flags.Var(&mirrors, "git-mirror", "URL=DIR: Argo CD fetches the repository at URL from DIR (repeatable)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -59,6 +64,13 @@ func parse(args []string) (Options, error) {
 	}
 	if !strings.HasPrefix(o.Issuer, "https://") {
 		return o, fmt.Errorf("--issuer %q: an https URL is needed, as the API server publishes no keys for any other", o.Issuer)
+	}
+	for _, pair := range mirrors {
+		mirror, err := gitmirror.Parse(pair)
+		if err != nil {
+			return o, err
+		}
+		o.GitMirrors = append(o.GitMirrors, mirror)
 	}
 	// The kernel's limit for a socket's path is 108 bytes with the closing zero.
 	if socket := filepath.Join(o.Dir, controlSocket); len(socket) > 107 {

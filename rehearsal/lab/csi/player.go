@@ -32,8 +32,8 @@ type Options struct {
 
 // What failed is tried again after a pause that doubles between these.
 const (
-	firstRetry = time.Second
-	lastRetry  = 8 * time.Second
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 2 * time.Second
 )
 
 // Player is the driver of one cluster.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -33,8 +34,16 @@ const upstreamVersion = "v3.2.6"
 func TestArgoCD(t *testing.T) {
 	for _, manifest := range []string{"core-install.yaml", "install.yaml"} {
 		t.Run(manifest, func(t *testing.T) {
-			l := start(t)
-			repository := l.repository(t)
+			url, repository := "https://github.test/me/app", filepath.Join(t.TempDir(), "repo")
+			if err := os.Mkdir(repository, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			open(t, filepath.Dir(filepath.Dir(repository)))
+			l := start(t, "--git-mirror", url+"="+repository)
+			l.commit(t, repository)
+			if manifest == "core-install.yaml" {
+				url = "file://" + repository
+			}
 			if _, err := l.client.CoreV1().Namespaces().Create(t.Context(), &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "argocd"}}, create()); err != nil {
 				t.Fatal(err)
 			}
@@ -50,16 +59,23 @@ func TestArgoCD(t *testing.T) {
 				l.finishCoreInstall(t)
 			}
 			began = time.Now()
-			l.synced(t, repository)
+			l.synced(t, url)
 			t.Logf("the application is synced and healthy after %s", time.Since(began).Round(10*time.Millisecond))
 		})
 	}
 }
 
-// repository makes a Git repository that the lab's user may read.
-func (l *lab) repository(t *testing.T) string {
+// open lets the lab's user reach a directory of the test.
+func open(t *testing.T, dir string) {
 	t.Helper()
-	dir := filepath.Join(l.dir, "repo")
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// commit fills a Git repository with something to sync. It stays another user's than the lab's.
+func (l *lab) commit(t *testing.T, dir string) {
+	t.Helper()
 	l.write(t, filepath.Join(dir, "app", "all.yaml"), `
 apiVersion: v1
 kind: ConfigMap
@@ -83,8 +99,6 @@ spec:
 			t.Fatalf("git %s: %v: %s", args, err, out)
 		}
 	}
-	give(t, l.dir)
-	return dir
 }
 
 // apply applies a stream of YAML objects server-side, custom resource definitions first as they come.
@@ -161,7 +175,7 @@ func (l *lab) finishCoreInstall(t *testing.T) {
 	}
 }
 
-func (l *lab) synced(t *testing.T, repository string) {
+func (l *lab) synced(t *testing.T, url string) {
 	t.Helper()
 	client, err := dynamic.NewForConfig(l.config)
 	if err != nil {
@@ -171,7 +185,7 @@ func (l *lab) synced(t *testing.T, repository string) {
 		"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": map[string]any{"name": "hello"},
 		"spec": map[string]any{
 			"project":     "default",
-			"source":      map[string]any{"repoURL": "file://" + repository, "path": "app", "targetRevision": "main"},
+			"source":      map[string]any{"repoURL": url, "path": "app", "targetRevision": "main"},
 			"destination": map[string]any{"server": "https://kubernetes.default.svc", "namespace": "default"},
 			"syncPolicy":  map[string]any{"automated": map[string]any{}},
 		},

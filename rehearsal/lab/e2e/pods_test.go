@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,12 +14,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 )
@@ -37,7 +42,7 @@ func pod(name string, change func(*v1.PodSpec, *v1.Container), args ...string) *
 }
 
 func mounted(s *v1.PodSpec, c *v1.Container, path string, source v1.VolumeSource) {
-	name := "v" + strings.ReplaceAll(path, "/", "-")
+	name := "v" + strings.NewReplacer("/", "-", "_", "-").Replace(path)
 	s.Volumes = append(s.Volumes, v1.Volume{Name: name, VolumeSource: source})
 	c.VolumeMounts = append(c.VolumeMounts, v1.VolumeMount{Name: name, MountPath: path})
 }
@@ -105,7 +110,9 @@ func (l *lab) logs(t *testing.T, pod string, o v1.PodLogOptions) string {
 
 // TestPods runs everything that needs no more than one node in one cluster: a cluster takes seconds to start.
 func TestPods(t *testing.T) {
-	l := start(t)
+	reviewer := httptest.NewServer(http.HandlerFunc(review))
+	defer reviewer.Close()
+	l := start(t, "--token-webhook", reviewer.URL+"/tokenreview?cluster=c")
 	l.write(t, l.root("i-1", "var/lib/jenkins/config.xml"), "<hudson/>")
 	for name, test := range map[string]func(*testing.T, *lab){
 		"a job copies from the host and its message comes back": jobCopies,
@@ -121,6 +128,8 @@ func TestPods(t *testing.T) {
 		"an init container that fails stops the pod":            initFails,
 		"a node that leaves takes its pods with it":             leavingNode,
 		"an order that makes no sense is refused":               refusals,
+		"a jenkins serves the home of its node":                 jenkinsServes,
+		"a bearer token is reviewed by the webhook":             reviewedToken,
 		"the issuer publishes its keys":                         issuer,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, l) })
@@ -450,5 +459,59 @@ func issuer(t *testing.T, l *lab) {
 	}
 	if data, err = get().AbsPath("/openid/v1/jwks").DoRaw(t.Context()); err != nil || !strings.Contains(string(data), `"kty":"RSA"`) {
 		t.Errorf("key set: %s, %v", data, err)
+	}
+}
+
+// review knows one token, of a user who may read secrets only because of the group.
+func review(w http.ResponseWriter, r *http.Request) {
+	var asked authenticationv1.TokenReview
+	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || r.URL.RawQuery != "cluster=c" {
+		http.Error(w, fmt.Sprint(r.URL, err), http.StatusBadRequest)
+		return
+	}
+	asked.Status = authenticationv1.TokenReviewStatus{}
+	if asked.Spec.Token == "k8s-aws-v1.good" {
+		asked.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: authenticationv1.UserInfo{Username: "arn:aws:iam::1:user/jo", Groups: []string{"system:masters"}}}
+	}
+	_ = json.NewEncoder(w).Encode(asked)
+}
+
+func reviewedToken(t *testing.T, l *lab) {
+	for token, allowed := range map[string]bool{"k8s-aws-v1.good": true, "k8s-aws-v1.bad": false} {
+		config := rest.AnonymousClientConfig(l.config)
+		config.BearerToken = token
+		client, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = client.CoreV1().Secrets("kube-system").List(t.Context(), metav1.ListOptions{})
+		if allowed && err != nil || !allowed && !apierrors.IsUnauthorized(err) {
+			t.Errorf("token %s: %v", token, err)
+		}
+	}
+}
+
+func jenkinsServes(t *testing.T, l *lab) {
+	l.write(t, l.root("i-1", "srv/jenkins/config.xml"), "<hudson><version>2.479.1</version></hudson>")
+	l.write(t, l.root("i-1", "srv/jenkins/jobs/blog/config.xml"), "<project/>")
+	l.createPod(t, pod("jenkins", func(s *v1.PodSpec, c *v1.Container) {
+		s.RestartPolicy = v1.RestartPolicyAlways
+		c.Name, c.Image, c.Command = "jenkins", "docker.io/jenkins/jenkins:2.479.1-lts-jdk17", nil
+		mounted(s, c, "/var/jenkins_home", hostPath("/srv/jenkins"))
+		c.Env = []v1.EnvVar{{Name: "JENKINS_ADMIN_PASSWORD", Value: "pw"}}
+		c.Ports = []v1.ContainerPort{{Name: "agent", ContainerPort: 50000}, {Name: "http", ContainerPort: 8080}}
+		c.ReadinessProbe = &v1.Probe{ProbeHandler: v1.ProbeHandler{HTTPGet: &v1.HTTPGetAction{Path: "/login", Port: intstr.FromString("http")}}}
+	}))
+	l.ready(t, "jenkins")
+	until(t, "the running build is in the home", func(context.Context) (bool, error) {
+		data, err := os.ReadFile(l.root("i-1", "srv/jenkins/jobs/blog/builds/1/log"))
+		return strings.HasPrefix(string(data), "Started"), err
+	})
+	if err := l.client.CoreV1().Pods("default").Delete(t.Context(), "jenkins", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	l.gone(t, "jenkins")
+	if data, err := os.ReadFile(l.root("i-1", "srv/jenkins/jobs/blog/builds/1/build.xml")); err != nil || !strings.Contains(string(data), "ABORTED") {
+		t.Errorf("the aborted build's record: %s, %v", data, err)
 	}
 }

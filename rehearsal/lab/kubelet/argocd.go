@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -66,6 +67,10 @@ func (w *worker) argocdFlags(ctx context.Context, s *setting, p *play, role stri
 	flags := append([]string{role}, rest...)
 	switch role {
 	case "argocd-repo-server":
+		for _, pair := range w.k.gitProxy {
+			name, value, _ := strings.Cut(pair, "=")
+			env[name] = value
+		}
 		return append(flags, "--disable-tls", "--redis="+cache, "--address="+w.address, fmt.Sprintf("--port=%d", repoServerPort),
 			"--metrics-address="+w.address, fmt.Sprintf("--metrics-port=%d", repoServerMetricsPort)), nil
 	case "argocd-server":

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
@@ -60,6 +61,7 @@ type Kubelet struct {
 	pods     map[types.UID]*worker
 	running  sync.WaitGroup
 	services map[types.NamespacedName]*service
+	gitProxy []string        // NAME=VALUE that make Git use a proxy
 	ctx      context.Context // of Run; nil before
 	closed   func()
 }
@@ -74,7 +76,7 @@ func New(opts Options) (*Kubelet, error) {
 	if err != nil {
 		return nil, err
 	}
-	sock, err := os.MkdirTemp("", "lab")
+	sock, err := socketDir(opts.PodsDir)
 	if err != nil {
 		_ = listener.Close()
 		return nil, err
@@ -95,6 +97,21 @@ func New(opts Options) (*Kubelet, error) {
 		_ = os.RemoveAll(sock)
 	}
 	return k, nil
+}
+
+// Listen opens a port on an address of the cluster's own loopback network that no pod has.
+func (k *Kubelet) Listen(port int) (net.Listener, error) {
+	address, err := k.net.nextService()
+	if err != nil {
+		return nil, err
+	}
+	return net.Listen("tcp", join(address, port))
+}
+
+// UseGitProxy has the programs that fetch from Git go through a proxy and trust what ca, a PEM file, signed. It must
+// be called before Run.
+func (k *Kubelet) UseGitProxy(url, ca string) {
+	k.gitProxy = []string{"HTTPS_PROXY=" + url, "NO_PROXY=127.0.0.0/8,localhost", "SSL_CERT_FILE=" + ca, "GIT_SSL_CAINFO=" + ca}
 }
 
 // Close ends the kubelet's server and its service addresses. Pods end with the context of Run.
@@ -186,6 +203,15 @@ func (k *Kubelet) worker(namespace, name string) *worker {
 		}
 	}
 	return nil
+}
+
+// socketDir is a directory with a short path: below the pods where that is short enough, else a temporary one.
+func socketDir(pods string) (string, error) {
+	const room = 107 - len("/12345678.sock")
+	if dir := filepath.Join(pods, ".sock"); len(dir) <= room {
+		return dir, os.MkdirAll(dir, 0o700)
+	}
+	return os.MkdirTemp("", "lab")
 }
 
 // protobuf asks for the compact encoding: a lab has few cores.
