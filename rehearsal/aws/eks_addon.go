@@ -83,7 +83,7 @@ func (c *Cloud) createAddon(req *request) (any, error) {
 		m, _ := p.(map[string]any)
 		a.pods = append(a.pods, c.addPodIdentity(cl, row.ns, text(m, "serviceAccount"), text(m, "roleArn"), nil).arn)
 	}
-	c.settleAddon(req, cl, a, true)
+	c.settleAddon(req, cl, a)
 	return map[string]any{"addon": c.addonDoc(cl, a)}, nil
 }
 
@@ -100,7 +100,7 @@ func (a *addonRow) choose(v *kubernetesVersion, asked string) (string, error) {
 }
 
 // settleAddon turns an add-on ACTIVE when its pods would be Ready, else DEGRADED, and looks again only after a long while.
-func (c *Cloud) settleAddon(req *request, cl *cluster, a *addon, first bool) {
+func (c *Cloud) settleAddon(req *request, cl *cluster, a *addon) {
 	a.generation++
 	generation := a.generation
 	current := func() bool {
@@ -116,7 +116,7 @@ func (c *Cloud) settleAddon(req *request, cl *cluster, a *addon, first bool) {
 				return
 			}
 			if c.addonProblem(cl, a) != "" {
-				c.settleAddon(nil, cl, a, false)
+				c.settleAddon(nil, cl, a)
 				return
 			}
 			a.status, a.issues = "ACTIVE", nil
@@ -126,16 +126,25 @@ func (c *Cloud) settleAddon(req *request, cl *cluster, a *addon, first bool) {
 	}
 	wait := c.draw("eks:AddonDegraded")
 	c.after(wait, func() {
-		if current() {
-			a.status = "DEGRADED"
-			a.issues = []any{map[string]any{"code": "InsufficientNumberOfReplicas", "message": "The add-on is unhealthy because " + c.addonProblem(cl, a), "resourceIds": []string{}}}
+		if !current() {
+			return
 		}
+		if problem := c.addonProblem(cl, a); problem != "" {
+			a.degrade(problem)
+			return
+		}
+		c.settleAddon(nil, cl, a) // a node came in time
 	})
 	c.after(wait+c.draw("eks:AddonRecheck"), func() {
 		if current() {
-			c.settleAddon(nil, cl, a, false)
+			c.settleAddon(nil, cl, a)
 		}
 	})
+}
+
+func (a *addon) degrade(problem string) {
+	a.status = "DEGRADED"
+	a.issues = []any{map[string]any{"code": "InsufficientNumberOfReplicas", "message": "The add-on is unhealthy because " + problem, "resourceIds": []string{}}}
 }
 
 // addonAfter names what the add-on truly had to wait for: a node group, and its role.
@@ -242,7 +251,13 @@ func (c *Cloud) updateAddon(req *request) (any, error) {
 	a.status, a.modified = "UPDATING", time.Now()
 	a.generation++
 	c.spend(req, "eks:UpdateAddon", a.arn, nil, func() {
-		u.status, a.version, a.status = "Successful", version, "ACTIVE"
+		u.status, a.version = "Successful", version
+		if problem := c.addonProblem(cl, a); problem != "" {
+			a.degrade(problem)
+			c.settleAddon(nil, cl, a)
+			return
+		}
+		a.status, a.issues = "ACTIVE", nil
 		c.tell(func() { c.world.AddonState(cl.name, a.name, true) })
 	})
 	return u.doc(), nil
