@@ -8,8 +8,10 @@ import (
 	"pipectl.dev/steps/applymanifests"
 	"pipectl.dev/steps/attachvolume"
 	"pipectl.dev/steps/bindirsa"
+	"pipectl.dev/steps/datavolume"
 	"pipectl.dev/steps/installaddon"
 	"pipectl.dev/steps/jenkinshome"
+	"pipectl.dev/steps/provisioneks"
 )
 
 // Deps is what steps need of the outside. Openers are lazy and cached, so validate and schema need no credentials.
@@ -23,6 +25,8 @@ type Deps struct {
 // All lists every step, in the order in which a pipeline usually uses them.
 func All(d Deps) []steps.Definition {
 	return []steps.Definition{
+		datavolume.New(d.AWS),
+		provisioneks.New(d.AWS),
 		bindirsa.New(d.AWS, d.Kube),
 		installaddon.New(d.AWS, d.Kube),
 		applymanifests.New(d.AWS, d.Kube),
