@@ -114,8 +114,8 @@ func (m *mission) copy(ctx context.Context) error {
 		return err
 	}
 	res, err := resultOf(r, "copy")
-	if err != nil {
-		return err
+	if err != nil { // another try in this run must not find this Job's end
+		return errors.Join(err, m.source.DeleteJob(ctx, spec.Namespace, spec.Name))
 	}
 	m.tell(res)
 	if res.Figures != nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pipectl.dev/steps"
 	"pipectl.dev/treecopy"
@@ -21,11 +23,13 @@ func bubble(t *testing.T, f func(t *testing.T, s *stage)) {
 			t.Setenv(k, "")
 		}
 		s := newStage(t)
+		defer func() {
+			s.close()
+			if t.Failed() {
+				t.Log(s.log.String())
+			}
+		}()
 		f(t, s)
-		s.close()
-		if t.Failed() {
-			t.Log(s.log.String())
-		}
 	})
 }
 
@@ -109,6 +113,97 @@ func TestTheWholeMove(t *testing.T) {
 			t.Error("the token is in the mover's log")
 		}
 	})
+}
+
+// toTheEnd runs the stages as often as it takes, as a user would, and checks after each run that no Jenkins was lost.
+func (s *stage) toTheEnd(t *testing.T, ctx context.Context) {
+	t.Helper()
+	for run := 1; ; run++ {
+		err := s.allStages(ctx, "run-"+strings.Repeat("x", run))
+		s.mu.Lock()
+		s.crash = nil
+		s.mu.Unlock()
+		s.safe(t)
+		if err == nil {
+			break
+		}
+		if run == 6 {
+			t.Fatalf("does not converge: %v (state %s)", err, s.state())
+		}
+		time.Sleep(time.Minute) // the mover goes on, the user comes back
+		s.safe(t)
+		ctx = t.Context()
+	}
+	if s.state() != Verified || s.oldRuns() || !s.newRuns() {
+		t.Errorf("ends as %q, old runs: %v, new runs: %v", s.state(), s.oldRuns(), s.newRuns())
+	}
+	s.sameHome(t)
+}
+
+func (s *stage) allStages(ctx context.Context, run string) error {
+	pre, err := s.precopy(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := s.migrate(ctx, pre.Move, run); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.startNew()
+	_, err = s.verify(ctx, pre.Move)
+	return err
+}
+
+// safe is what must hold whenever nobody acts.
+func (s *stage) safe(t *testing.T) {
+	t.Helper()
+	state := s.state()
+	if s.oldRuns() && s.newRuns() {
+		t.Errorf("%q: two Jenkins run", state)
+	}
+	if (state == None || state == Precopying || state == Precopied) && !s.oldRuns() {
+		t.Errorf("%q: the old Jenkins is down", state)
+	}
+	if (state == Moved || state == Verified) && s.oldRuns() {
+		t.Errorf("%q: the old Jenkins runs", state)
+	}
+}
+
+func TestAMoveSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
+	total := 0
+	bubble(t, func(t *testing.T, s *stage) {
+		s.toTheEnd(t, t.Context())
+		total = s.events
+	})
+	for n := 1; n < total && !t.Failed(); n++ {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *stage) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				s.crashAt, s.crash = n, cancel
+				s.toTheEnd(t, ctx)
+			})
+		})
+	}
+}
+
+func TestAMoveSurvivesTheDeathOfItsMover(t *testing.T) {
+	lines := 0
+	bubble(t, func(t *testing.T, s *stage) {
+		s.toTheEnd(t, t.Context())
+		lines = strings.Count(s.log.String(), "\n")
+	})
+	for n := 1; n <= lines && !t.Failed(); n++ {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *stage) {
+				seen := 0
+				s.kill = func(string) bool { seen++; return seen == n }
+				s.toTheEnd(t, t.Context())
+			})
+		})
+	}
 }
 
 func TestAFinishedMoveAsksNobody(t *testing.T) {

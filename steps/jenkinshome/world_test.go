@@ -61,6 +61,9 @@ type stage struct {
 	running sync.WaitGroup
 	cancels map[string]context.CancelFunc // of running mover pods
 	noMover bool                          // pods stay pending
+	events  int                           // of all orchestrators
+	crashAt int                           // which of them ends its orchestrator by crash
+	crash   func()
 	notes   []string
 }
 
@@ -103,7 +106,7 @@ func newStage(t *testing.T) *stage {
 		}
 	}
 	t.Setenv(device.RehearsalEnv, filepath.Join(s.dir, "devices"))
-	if err := treetest.JenkinsHome(s.home(), treetest.Options{Files: 300, Seed: 7}); err != nil {
+	if err := treetest.JenkinsHome(s.home(), treetest.Options{Files: 120, Jobs: 3, Seed: 7, Plugins: []treetest.Plugin{{Name: "git", Version: "5.7.0"}}}); err != nil {
 		t.Fatal(err)
 	}
 	s.clusters()
@@ -379,6 +382,9 @@ func (s *stage) env(run string) steps.Env {
 			defer s.mu.Unlock()
 			if e.Type == steps.Diagnostic {
 				s.notes = append(s.notes, e.Message)
+			}
+			if s.events++; s.crash != nil && s.events == s.crashAt {
+				s.crash()
 			}
 		}}
 }
