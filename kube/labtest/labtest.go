@@ -35,6 +35,9 @@ type Lab struct {
 	stdin io.Closer
 }
 
+// Args are more arguments for the lab's cluster, set in TestMain.
+var Args []string
+
 var (
 	mu     sync.Mutex
 	shared *Lab
@@ -93,9 +96,9 @@ func start() (*Lab, error) {
 			return nil, err
 		}
 	}
-	// The test binary stands in for pipectl in pods: see package tests that start Jobs.
-	lab.cmd = exec.Command(path, "cluster", "--dir", filepath.Join(dir, "cluster"), "--name", "labtest", "--issuer", "https://issuer.invalid/labtest", //nolint:gosec // a test's own tool
-		"--nodes-dir", filepath.Join(dir, "nodes"), "--volumes-dir", filepath.Join(dir, "volumes"), "--pipectl", pipectl)
+	args := append([]string{"cluster", "--dir", filepath.Join(dir, "cluster"), "--name", "labtest", "--issuer", "https://issuer.invalid/labtest",
+		"--nodes-dir", filepath.Join(dir, "nodes"), "--volumes-dir", filepath.Join(dir, "volumes"), "--pipectl", pipectl}, Args...)
+	lab.cmd = exec.Command(path, args...) //nolint:gosec // a test's own tool
 	lab.cmd.Stderr = os.Stderr
 	stdin, err := lab.cmd.StdinPipe()
 	if err != nil {
