@@ -55,6 +55,7 @@ type worker struct {
 	large []byte // chunks, made when first needed
 	dents []byte
 	list  []dirent
+	own   []task // tasks found and not shared with other workers
 }
 
 const (
@@ -107,10 +108,25 @@ func (e *engine) walk() {
 			if !ok {
 				return
 			}
-			w.run(t)
+			w.drain(t)
 			e.q.done()
 		}
 	})
+}
+
+// drain runs a task and all that it leads to, depth first. Where other workers wait, they get the older half, which are the
+// larger subtrees.
+func (w *worker) drain(t task) {
+	for w.own = append(w.own, t); len(w.own) > 0; {
+		last := len(w.own) - 1
+		t, w.own[last] = w.own[last], task{}
+		w.own = w.own[:last]
+		w.run(t)
+		if half := (len(w.own) + 1) / 2; half > 0 && w.q.idle.Load() > 0 {
+			w.q.push(w.own[:half]...)
+			w.own = append(w.own[:0], w.own[half:]...)
+		}
+	}
 }
 
 func (e *engine) newWorker() *worker {
@@ -187,6 +203,7 @@ type queue struct {
 	more *sync.Cond
 	list []task
 	open int // tasks queued or running
+	idle atomic.Int32
 }
 
 func newQueue() *queue {
@@ -215,7 +232,9 @@ func (q *queue) pop() (task, bool) {
 		if q.open == 0 {
 			return task{}, false
 		}
+		q.idle.Add(1)
 		q.more.Wait()
+		q.idle.Add(-1)
 	}
 	t := q.list[len(q.list)-1]
 	q.list[len(q.list)-1] = task{}

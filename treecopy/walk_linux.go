@@ -36,8 +36,8 @@ type entry struct {
 	prev *record // in the previous manifest
 }
 
-// visit lists a directory, makes it in the target and deals out what is in it. Children go on the stack first, so that other
-// workers can begin with them while this one copies the files.
+// visit lists a directory, makes it in the target and deals out what is in it. Children go on the stack first and files on top
+// of them: a directory is done before the next one begins.
 func (w *worker) visit(n *node) {
 	w.entries.Add(1)
 	if err := w.pace.wait(w.ctx, 1); err != nil {
@@ -206,7 +206,7 @@ func (w *worker) children(n *node) {
 	}
 	if len(tasks) > 0 {
 		n.left.Add(int32(len(tasks)))
-		w.q.push(tasks...)
+		w.own = append(w.own, tasks...)
 	}
 }
 
@@ -227,7 +227,7 @@ func (w *worker) deal(n *node, order []int32) {
 	}
 	if len(tasks) > 0 {
 		n.left.Add(int32(len(tasks)))
-		w.q.push(tasks...)
+		w.own = append(w.own, tasks...)
 	}
 	w.files(n, kept)
 }
