@@ -26,7 +26,10 @@ func check[S any](rs []Resource[S]) error {
 		}
 		needs[r.ID()] = r.Needs
 	}
-	return acyclic(needs)
+	if err := acyclic(needs); err != nil {
+		return err
+	}
+	return acyclic(after(rs, true)) // GoneFirst may close a circle on the way down only
 }
 
 func acyclic(needs map[string][]string) error {

@@ -134,21 +134,37 @@ func (w *work[S]) apply(ctx context.Context) error {
 		return &RefusedError{Resource: w.r.ID(), Drift: st.Drift, Foreign: st.Foreign}
 	}
 	w.say(Start, st.Detail)
-	switch w.c.Action {
-	case Create:
-		err = w.r.Create(ctx, w.s)
-	case Update:
-		err = w.r.Update(ctx, w.s, st.Drift)
-	}
-	if err != nil {
+	if err := w.write(ctx, st.Drift); err != nil {
 		return err
 	}
 	return w.until(ctx, w.r.Expect, func(st Status) bool { return st.Exists && st.Ready })
 }
 
+// unitTime is how long a write may go on once ctx has ended: a call cut off half-way leaves us not knowing whether it was made.
+const unitTime = 15 * time.Second
+
+// write makes the one call that changes something. It is finished even when ctx ends meanwhile; the wait after it is not.
+func (w *work[S]) write(ctx context.Context, drift []string) error {
+	unit, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		late := time.AfterFunc(unitTime, func() { cancel(context.Cause(ctx)) })
+		context.AfterFunc(unit, func() { late.Stop() })
+	})()
+	switch w.c.Action {
+	case Create:
+		return w.r.Create(unit, w.s)
+	case Update:
+		return w.r.Update(unit, w.s, drift)
+	case Delete:
+		return w.r.Delete(unit, w.s)
+	}
+	return nil
+}
+
 func (w *work[S]) destroy(ctx context.Context) error {
 	w.say(Start, "")
-	if err := w.r.Delete(ctx, w.s); err != nil {
+	if err := w.write(ctx, nil); err != nil {
 		return err
 	}
 	return w.until(ctx, w.r.Gone, func(st Status) bool { return !st.Exists })

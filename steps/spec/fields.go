@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 )
 
 // A Field is one key of a document type, with the rules its tags carry.
@@ -132,25 +134,43 @@ func distance(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
-// applyDefaults sets zero scalar fields that have a default= tag, at every depth.
-func applyDefaults(v reflect.Value) {
+// applyDefaults sets fields that have a default= tag and are not given, at every depth. What is given as zero stays zero.
+func applyDefaults(v reflect.Value, n *yaml.Node) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
-			applyDefaults(v.Elem())
+			applyDefaults(v.Elem(), n)
 		}
 	case reflect.Slice:
 		for i := range v.Len() {
-			applyDefaults(v.Index(i))
+			applyDefaults(v.Index(i), child(n, strconv.Itoa(i)))
 		}
+	case reflect.Map:
+		mapDefaults(v, n)
 	case reflect.Struct:
+		if reflect.PointerTo(v.Type()).Implements(unmarshaler) {
+			return
+		}
 		for _, f := range Fields(v.Type()) {
-			x := v.FieldByIndex(f.Index)
-			if f.Default != "" && x.IsZero() {
+			x, given := v.FieldByIndex(f.Index), child(n, f.Key)
+			if f.Default != "" && (given == nil || given.Tag == "!!null") && x.IsZero() {
 				setDefault(x, f.Default)
 			}
-			applyDefaults(x)
+			applyDefaults(x, given)
 		}
+	}
+}
+
+// mapDefaults goes through copies: values in a map cannot be set in place.
+func mapDefaults(v reflect.Value, n *yaml.Node) {
+	if v.Type().Elem().Kind() != reflect.Struct {
+		return
+	}
+	for _, k := range v.MapKeys() {
+		x := reflect.New(v.Type().Elem()).Elem()
+		x.Set(v.MapIndex(k))
+		applyDefaults(x, child(n, k.String()))
+		v.SetMapIndex(k, x)
 	}
 }
 

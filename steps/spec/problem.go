@@ -82,8 +82,15 @@ func Locate(n *yaml.Node, path string) *yaml.Node {
 }
 
 func child(n *yaml.Node, seg string) *yaml.Node {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
+	for n != nil && (n.Kind == yaml.AliasNode || n.Kind == yaml.DocumentNode && len(n.Content) > 0) {
+		if n.Kind == yaml.AliasNode {
+			n = n.Alias
+		} else {
+			n = n.Content[0]
+		}
+	}
+	if n == nil {
+		return nil
 	}
 	switch n.Kind {
 	case yaml.MappingNode:

@@ -23,7 +23,7 @@ type Validator interface{ Validate() []Problem }
 // Decode fills into (a pointer) from node: known keys only, right types, tag rules, defaults, validation.
 //
 // deferred lists paths (such as "nodeGroups[0].zones[0]") whose values are not known yet: they are left zero, and no
-// problem at, above or below them is reported. The returned Problems are sorted by position; nil means sound.
+// problem at, above or below them is reported, nor what Validate says of values beside them in the same part. The returned Problems are sorted by position; nil means sound.
 func Decode(file string, node *yaml.Node, into any, deferred ...string) Problems {
 	root := withoutDeferred(node, "", deferred)
 	w := &walker{}
@@ -34,12 +34,12 @@ func Decode(file string, node *yaml.Node, into any, deferred ...string) Problems
 		}
 	}
 	if len(w.problems) == 0 {
-		applyDefaults(reflect.ValueOf(into).Elem())
+		applyDefaults(reflect.ValueOf(into).Elem(), root)
 		if d, ok := into.(Defaulter); ok {
 			d.SetDefaults()
 		}
 		if v, ok := into.(Validator); ok {
-			w.problems = append(w.problems, v.Validate()...)
+			w.problems = slices.DeleteFunc(v.Validate(), func(p Problem) bool { return besides(p.Path, deferred) })
 		}
 	}
 	return w.finish(file, root, deferred)
@@ -62,6 +62,12 @@ func (w *walker) finish(file string, root *yaml.Node, deferred []string) Problem
 	return out
 }
 
+// besides reports whether a value next to path, below the top, is not known yet: a rule that compares the two saw a zero there.
+func besides(path string, deferred []string) bool {
+	parent := func(p string) string { return p[:max(strings.LastIndexByte(p, '.'), 0)] }
+	return parent(path) != "" && slices.ContainsFunc(deferred, func(d string) bool { return parent(d) == parent(path) })
+}
+
 // related reports whether one path is the other or lies above or below it. The root path relates to everything.
 func related(a, b string) bool {
 	return a == b || a == "" || b == "" || under(a, b) || under(b, a)
@@ -71,13 +77,16 @@ func under(path, top string) bool {
 	return strings.HasPrefix(path, top+".") || strings.HasPrefix(path, top+"[")
 }
 
+// later marks a null that stands for a value not known yet.
+const later = "deferred"
+
 // withoutDeferred copies node with every deferred path replaced by null: a null leaves the Go field zero and shifts no index.
 func withoutDeferred(node *yaml.Node, path string, deferred []string) *yaml.Node {
 	if len(deferred) == 0 {
 		return node
 	}
 	if slices.Contains(deferred, path) {
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null", Line: node.Line, Column: node.Column}
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null", HeadComment: later, Line: node.Line, Column: node.Column}
 	}
 	c := *node
 	c.Content = slices.Clone(node.Content)

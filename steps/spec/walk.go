@@ -72,6 +72,10 @@ func (w *walker) structure(n *yaml.Node, t reflect.Type, path string) {
 			p.Hint = fields.nearest(k.Value)
 			continue
 		}
+		if f.Required && v.Tag == "!!null" && v.HeadComment != later {
+			w.add(v, Join(path, f.Key), "is required")
+			continue
+		}
 		before := len(w.problems)
 		w.value(v, f.Type, Join(path, f.Key))
 		if len(w.problems) == before {
@@ -126,7 +130,8 @@ func (w *walker) scalar(n *yaml.Node, t reflect.Type, path string) {
 		w.add(n, path, "expected %s, got %s", want, describe(n))
 		return
 	}
-	if err := n.Decode(reflect.New(t).Interface()); err != nil {
+	err := n.Decode(reflect.New(t).Interface())
+	if whole := want == "a whole number" && n.ShortTag() != "!!int"; err != nil || whole { // yaml.v3 would cut 1.5 to 1
 		w.add(n, path, "expected %s, got %s", want, describe(n))
 	}
 }
