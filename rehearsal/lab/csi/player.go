@@ -43,6 +43,8 @@ type Player struct {
 	http   *http.Client
 	kick   chan struct{} // something changed; holds at most one
 
+	registering sync.Mutex // one at a time changes nodes
+
 	mu       sync.Mutex
 	active   bool
 	inflight map[string]bool  // attachments being worked on
@@ -73,6 +75,8 @@ func New(opts Options) (*Player, error) {
 // SetActive installs or removes what the add-on brings; roleARN, where not empty, is put on its service account.
 // When it returns with active, the objects exist and every node knows the driver.
 func (p *Player) SetActive(ctx context.Context, active bool, roleARN string) error {
+	p.registering.Lock()
+	defer p.registering.Unlock()
 	p.mu.Lock()
 	p.active = active
 	p.mu.Unlock()
@@ -190,12 +194,14 @@ func (p *Player) finish(name string, err error) {
 
 // reconcileNodes registers the driver on nodes that came after the add-on.
 func (p *Player) reconcileNodes(ctx context.Context, list func(labels.Selector) ([]*v1.Node, error)) {
+	p.registering.Lock()
+	defer p.registering.Unlock()
 	nodes, err := list(labels.Everything())
-	if err != nil {
+	if err != nil || !p.isActive() {
 		return
 	}
 	for _, n := range nodes {
-		if n.Labels[zoneLabel] != "" {
+		if _, registered := n.Labels[zoneLabel]; registered {
 			continue
 		}
 		if err := p.register(ctx, n, true); err != nil && ctx.Err() == nil {
