@@ -13,14 +13,35 @@ import (
 func SamePolicy(a, b string) bool { return reflect.DeepEqual(policy(a), policy(b)) }
 
 func policy(text string) any {
-	if plain, err := url.PathUnescape(text); err == nil {
-		text = plain
+	if decoded, err := url.PathUnescape(text); err == nil {
+		text = decoded
 	}
 	var v any
 	if json.Unmarshal([]byte(text), &v) != nil {
 		return text
 	}
-	return v
+	return plain(v)
+}
+
+// plain takes a list of one for its only member: policies mean the same by both, and IAM turns one into the other.
+func plain(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, x := range v {
+			v[k] = plain(x)
+		}
+		return v
+	case []any:
+		if len(v) == 1 {
+			return plain(v[0])
+		}
+		for i, x := range v {
+			v[i] = plain(x)
+		}
+		return v
+	default:
+		return v
+	}
 }
 
 // DeleteRole empties the role first: IAM keeps one that has anything.

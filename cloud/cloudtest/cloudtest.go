@@ -28,6 +28,7 @@ type World struct {
 	*emulator.Cloud
 	Open cloud.Opener
 
+	stand  *emulator.StandIn
 	mu     sync.Mutex
 	events []steps.Event
 	runs   int
@@ -36,6 +37,10 @@ type World struct {
 // New makes an empty account, closed when the test ends.
 func New(t *testing.T, o emulator.Options) *World {
 	t.Helper()
+	stand := emulator.NewStandIn()
+	if o.World == nil {
+		o.World = stand
+	}
 	c := emulator.New(o)
 	t.Cleanup(c.Close)
 	cfg := aws.Config{
@@ -46,7 +51,7 @@ func New(t *testing.T, o emulator.Options) *World {
 		cfg.Region = o.Region
 	}
 	client := &http.Client{Transport: c.RoundTripper()}
-	return &World{Cloud: c, Open: cloud.NewOpener(cloud.Options{Config: &cfg, HTTPClient: client, Speed: max(o.Speed, 1)})}
+	return &World{Cloud: c, stand: stand, Open: cloud.NewOpener(cloud.Options{Config: &cfg, HTTPClient: client, Speed: max(o.Speed, 1)})}
 }
 
 // Env is the environment of a new run of pipeline "blog".
@@ -102,7 +107,7 @@ func Input(t *testing.T, text string) steps.Input {
 	return steps.Input{File: "pipeline.yaml", With: &doc}
 }
 
-// Calls counts the calls since mark: reads, and writes but for locks and tokens.
+// Count counts the calls since mark: reads, and writes but for locks and tokens.
 func (w *World) Count(mark int) (reads, writes int) {
 	for _, c := range w.Since(mark) {
 		switch {

@@ -5,21 +5,24 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"pipectl.dev/cloud/owned"
 	"pipectl.dev/kube"
 	"pipectl.dev/steps"
+	"pipectl.dev/steps/reconcile"
 )
 
 // Annotations of a bound service account. The first is what EKS's webhook reads; the others are how we find our own work again.
 const (
 	roleAnnotation = "eks.amazonaws.com/role-arn"
 	madeAnnotation = "pipectl.dev/created"
+	pastAnnotation = "pipectl.dev/previous-role-arn" // what the first one said before us, to put back
+	podAnnotation  = "pipectl.dev/bound-role"        // on pod templates: the role that their pods started with
 )
 
 // account binds one service account. It carries no managed-by label: an add-on or chart that brings the same object sets its own.
@@ -34,18 +37,30 @@ func (s *state) account(a ServiceAccount) resource {
 			if err != nil {
 				return status{}, kube.Explain(err)
 			}
-			st := status{Exists: true, Ready: true, ID: string(have.UID)}
-			if arn := have.Annotations[roleAnnotation]; s.roleARN == "" || arn != s.roleARN {
-				st.Drift = []string{fmt.Sprintf("%s: have %q, want %q", roleAnnotation, arn, s.roleARN)}
+			var d owned.Drift
+			want := s.roleARN
+			if want == "" {
+				want = "the role's ARN"
 			}
-			return st, nil
+			d.Mend(roleAnnotation, have.Annotations[roleAnnotation], want)
+			return status{Exists: true, Ready: true, ID: string(have.UID), Drift: d}, nil
 		},
 		Create: func(ctx context.Context, s *state) error { return s.createAccount(ctx, a) },
-		Update: func(ctx context.Context, s *state, _ []string) error {
-			s.annotated.Store(true)
-			return s.annotate(ctx, a, map[string]any{roleAnnotation: s.roleARN, kube.IdentityAnnotation: s.owner})
-		},
+		Update: func(ctx context.Context, s *state, _ []string) error { return s.bindAccount(ctx, a) },
 	}
+}
+
+// bindAccount annotates a service account that is there, and keeps what another tool had written.
+func (s *state) bindAccount(ctx context.Context, a ServiceAccount) error {
+	have, err := s.kube.Typed.CoreV1().ServiceAccounts(a.Namespace).Get(ctx, a.Name, metav1.GetOptions{})
+	if err != nil {
+		return kube.Explain(err)
+	}
+	notes := map[string]any{roleAnnotation: s.roleARN, kube.IdentityAnnotation: s.owner}
+	if past := have.Annotations[roleAnnotation]; past != "" && have.Annotations[kube.IdentityAnnotation] != s.owner {
+		notes[pastAnnotation] = past
+	}
+	return s.annotate(ctx, a, notes)
 }
 
 func (s *state) createAccount(ctx context.Context, a ServiceAccount) error {
@@ -61,9 +76,11 @@ func (s *state) createAccount(ctx context.Context, a ServiceAccount) error {
 	}}}
 	_, err := s.kube.Typed.CoreV1().ServiceAccounts(a.Namespace).Create(ctx, obj, metav1.CreateOptions{FieldManager: kube.FieldManager})
 	if apierrors.IsAlreadyExists(err) { // somebody was faster; bind theirs
-		return s.annotate(ctx, a, map[string]any{roleAnnotation: s.roleARN, kube.IdentityAnnotation: s.owner})
+		return s.bindAccount(ctx, a)
 	}
-	s.annotated.Store(true)
+	if err == nil {
+		s.env.Note("service account " + a.String() + " was not there; it was made, for the add-on or chart that brings it to take over")
+	}
 	return kube.Explain(err)
 }
 
@@ -95,7 +112,11 @@ func (s *state) unbind(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := s.annotate(ctx, a, map[string]any{roleAnnotation: nil, kube.IdentityAnnotation: nil, madeAnnotation: nil}); err != nil {
+		notes := map[string]any{roleAnnotation: nil, kube.IdentityAnnotation: nil, madeAnnotation: nil, pastAnnotation: nil}
+		if past := have.Annotations[pastAnnotation]; past != "" {
+			notes[roleAnnotation] = past
+		}
+		if err := s.annotate(ctx, a, notes); err != nil {
 			return err
 		}
 	}
@@ -125,30 +146,64 @@ func parseWorkload(text string) (workload, error) {
 	return workload{}, fmt.Errorf("expected namespace/deployment/name (or statefulset, daemonset), got %q", text)
 }
 
-// restart lets pods that were there before the binding start anew, as `kubectl rollout restart` does.
-func (s *state) restart(ctx context.Context) error {
-	if !s.annotated.Load() {
-		return nil
+// restarted lets pods that started before the binding start anew: they get a role only when they start. The pod template says which role
+// its pods started with, so a run that was cut off in between restarts them later, and nothing is restarted twice.
+func (s *state) restarted(text string) resource {
+	w, _ := parseWorkload(text) // Validate has seen to it
+	return resource{
+		Kind: kindRestart, Name: text, Needs: []string{reconcile.ID(kindProof, s.name())},
+		Observe: func(ctx context.Context, s *state) (status, error) {
+			notes, err := s.podNotes(ctx, w)
+			if apierrors.IsNotFound(err) {
+				return status{}, nil
+			}
+			return status{Exists: s.roleARN != "" && notes[podAnnotation] == s.roleARN, Ready: true}, kube.Explain(err)
+		},
+		Create: func(ctx context.Context, s *state) error {
+			err := s.startAnew(ctx, w)
+			if apierrors.IsNotFound(err) {
+				return &steps.Error{Code: "NoWorkload", Category: steps.Precondition, Message: "it does not exist", Hints: []string{"correct `restart`, or leave it out: pods that start later get the role by themselves"}}
+			}
+			return kube.Explain(err)
+		},
 	}
-	patch := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().UTC().Format(time.RFC3339))
-	opts := metav1.PatchOptions{FieldManager: kube.FieldManager}
-	for _, text := range s.spec.Restart {
-		w, err := parseWorkload(text)
+}
+
+func (s *state) podNotes(ctx context.Context, w workload) (map[string]string, error) {
+	apps, o := s.kube.Typed.AppsV1(), metav1.GetOptions{}
+	switch w.kind {
+	case "deployment":
+		x, err := apps.Deployments(w.namespace).Get(ctx, w.name, o)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		apps := s.kube.Typed.AppsV1()
-		switch w.kind {
-		case "deployment":
-			_, err = apps.Deployments(w.namespace).Patch(ctx, w.name, types.StrategicMergePatchType, patch, opts)
-		case "statefulset":
-			_, err = apps.StatefulSets(w.namespace).Patch(ctx, w.name, types.StrategicMergePatchType, patch, opts)
-		case "daemonset":
-			_, err = apps.DaemonSets(w.namespace).Patch(ctx, w.name, types.StrategicMergePatchType, patch, opts)
-		}
+		return x.Spec.Template.Annotations, nil
+	case "statefulset":
+		x, err := apps.StatefulSets(w.namespace).Get(ctx, w.name, o)
 		if err != nil {
-			return fmt.Errorf("restart %s: %w", text, kube.Explain(err))
+			return nil, err
 		}
+		return x.Spec.Template.Annotations, nil
+	default:
+		x, err := apps.DaemonSets(w.namespace).Get(ctx, w.name, o)
+		if err != nil {
+			return nil, err
+		}
+		return x.Spec.Template.Annotations, nil
 	}
-	return nil
+}
+
+func (s *state) startAnew(ctx context.Context, w workload) error {
+	patch := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{%q:%q}}}}}`, podAnnotation, s.roleARN)
+	apps, o := s.kube.Typed.AppsV1(), metav1.PatchOptions{FieldManager: kube.FieldManager}
+	var err error
+	switch w.kind {
+	case "deployment":
+		_, err = apps.Deployments(w.namespace).Patch(ctx, w.name, types.MergePatchType, patch, o)
+	case "statefulset":
+		_, err = apps.StatefulSets(w.namespace).Patch(ctx, w.name, types.MergePatchType, patch, o)
+	default:
+		_, err = apps.DaemonSets(w.namespace).Patch(ctx, w.name, types.MergePatchType, patch, o)
+	}
+	return err
 }

@@ -9,28 +9,60 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"pipectl.dev/cloud"
+	"pipectl.dev/cloud/owned"
 	"pipectl.dev/steps"
 )
 
 // spread is how long IAM may take until a new role, policy or provider is known everywhere.
 const spread = time.Minute
 
+// tagProven, on the role, says for what trust, on which issuer, the proof was given: a run that was cut off before its proof gives it
+// later, and one that changes nothing need not give it again.
+const tagProven = "pipectl.dev/proven"
+
+func (s *state) digest() string { return cloud.ClientToken(s.trust(), s.roleARN) }
+
+// proof is a resource like any other: it is there when the role's tag says so, and made by proving.
+func (s *state) proof(needs []string) resource {
+	return resource{
+		Kind: kindProof, Name: s.name(), Needs: needs,
+		Observe: func(_ context.Context, s *state) (status, error) {
+			if s.proven == "" {
+				return status{}, nil
+			}
+			var d owned.Drift
+			if s.proven != s.digest() {
+				d.Mend("proof", "that of an earlier trust policy", "a new one")
+			}
+			return status{Exists: true, Ready: true, ID: s.name(), Drift: d}, nil
+		},
+		Create: func(ctx context.Context, s *state) error { return s.prove(ctx) },
+		Update: func(ctx context.Context, s *state, _ []string) error { return s.prove(ctx) },
+	}
+}
+
 // prove takes the role on as every service account would, and must fail to as a foreign one. Nothing else shows that a binding works:
 // each of its parts can be right by itself.
 func (s *state) prove(ctx context.Context) error {
 	for _, a := range s.spec.ServiceAccounts {
 		if err := s.proveOwn(ctx, a); err != nil {
-			return fmt.Errorf("proof: %s: %w", a, err)
+			return fmt.Errorf("%s: %w", a, err)
 		}
 	}
 	foreign := s.foreigner()
 	if err := s.proveForeign(ctx, foreign); err != nil {
-		return fmt.Errorf("proof: %s: %w", foreign, err)
+		return fmt.Errorf("%s: %w", foreign, err)
 	}
-	return nil
+	role := s.name()
+	_, err := s.aws.IAM.TagRole(ctx, &iam.TagRoleInput{RoleName: &role, Tags: cloud.IAMTags(map[string]string{tagProven: s.digest()})})
+	if err == nil {
+		s.proven = s.digest()
+	}
+	return err
 }
 
 func (s *state) proveOwn(ctx context.Context, a ServiceAccount) error {

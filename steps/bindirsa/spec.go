@@ -23,7 +23,7 @@ type Spec struct {
 type ServiceAccount struct {
 	Namespace string `yaml:"namespace" json:"namespace" jsonschema:"required" jsonschema_description:"namespace of the service account"`
 	Name      string `yaml:"name" json:"name" jsonschema:"required" jsonschema_description:"name of the service account"`
-	Create    *bool  `yaml:"create,omitempty" json:"create,omitempty" jsonschema:"default=true" jsonschema_description:"make it when it is missing; an add-on or chart that brings it later adopts it"`
+	Create    *bool  `yaml:"create,omitempty" json:"create,omitempty" jsonschema:"default=true" jsonschema_description:"make it when it is missing, for the add-on or chart that brings it to take over; false: missing is an error"`
 }
 
 func (a ServiceAccount) String() string { return a.Namespace + "/" + a.Name }

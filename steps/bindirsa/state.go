@@ -3,13 +3,14 @@ package bindirsa
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/owned"
@@ -24,6 +25,8 @@ const (
 	kindPolicy  = "iam:RolePolicy"
 	kindInline  = "iam:InlinePolicy"
 	kindAccount = "ServiceAccount"
+	kindProof   = "sts:Proof"
+	kindRestart = "Restart"
 )
 
 const audience = "sts.amazonaws.com"
@@ -44,8 +47,11 @@ type state struct {
 	issuer string // without https://
 	down   bool
 
-	roleARN   string      // written by the role
-	annotated atomic.Bool // a service account was changed
+	roleARN string // written by the role
+	proven  string // digest of what was proven last, as the role's tag says; written by the role
+
+	attached *cloud.Look[[]string] // ARNs of the role's managed policies
+	inlined  *cloud.Look[[]string] // names of its inline policies
 }
 
 // name is that of the role, which must not depend on the cluster: down finds the role when the cluster is gone.
@@ -57,8 +63,44 @@ func (s *state) name() string {
 	return cloud.UniqueName(64, s.owner, s.env.Identity.Prefix(), first.Name)
 }
 
+// looked prepares what several resources read of the role.
+func (s *state) looked() {
+	s.attached = &cloud.Look[[]string]{Fetch: func(ctx context.Context) ([]string, error) {
+		var arns []string
+		in := &iam.ListAttachedRolePoliciesInput{RoleName: aws.String(s.name())}
+		for {
+			o, err := s.aws.IAM.ListAttachedRolePolicies(ctx, in)
+			if cloud.IsNotFound(err) {
+				return nil, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			for _, p := range o.AttachedPolicies {
+				arns = append(arns, aws.ToString(p.PolicyArn))
+			}
+			if in.Marker = o.Marker; aws.ToString(in.Marker) == "" {
+				return arns, nil
+			}
+		}
+	}}
+	s.inlined = &cloud.Look[[]string]{Fetch: func(ctx context.Context) ([]string, error) {
+		o, err := s.aws.IAM.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: aws.String(s.name())})
+		if cloud.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return o.PolicyNames, nil
+	}}
+}
+
 func (s *state) outputs() Outputs {
 	out := Outputs{RoleARN: s.roleARN, RoleName: s.name(), Issuer: "https://" + s.issuer, ServiceAccounts: []string{}}
+	if s.proven == s.digest() {
+		out.Proof = &Proof{Audience: audience, Refused: s.foreigner().String()}
+	}
 	for _, a := range s.spec.ServiceAccounts {
 		out.ServiceAccounts = append(out.ServiceAccounts, a.String())
 	}
@@ -97,28 +139,31 @@ func (s *state) trust() string {
 		subjects = append(subjects, a.subject())
 	}
 	slices.Sort(subjects)
-	var sub any = subjects
-	if len(subjects) == 1 {
-		sub = subjects[0] // IAM gives a list of one back as a string
-	}
 	doc, _ := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{ // plain data, cannot fail
 		"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
 		"Principal": map[string]any{"Federated": s.providerARN()},
-		"Condition": map[string]any{"StringEquals": map[string]any{s.issuer + ":sub": sub, s.issuer + ":aud": audience}},
+		"Condition": map[string]any{"StringEquals": map[string]any{s.issuer + ":sub": subjects, s.issuer + ":aud": audience}},
 	}}})
 	return string(doc)
 }
 
+// list is the role, what hangs on it, the service accounts, the proof that they work together, and the pods that must learn of it.
 func (s *state) list() owned.List[state] {
 	rs := []resource{s.role()}
+	needs := []string{s.roleID()}
+	add := func(r resource) { rs, needs = append(rs, r), append(needs, r.ID()) }
 	for _, arn := range s.spec.PolicyARNs {
-		rs = append(rs, s.policy(arn))
+		add(s.policy(arn))
 	}
-	for name, doc := range s.spec.InlinePolicies {
-		rs = append(rs, s.inline(name, doc))
+	for _, name := range slices.Sorted(maps.Keys(s.spec.InlinePolicies)) {
+		add(s.inline(name, s.spec.InlinePolicies[name]))
 	}
 	for _, a := range s.spec.ServiceAccounts {
-		rs = append(rs, s.account(a))
+		add(s.account(a))
+	}
+	rs = append(rs, s.proof(needs))
+	for _, w := range s.spec.Restart {
+		rs = append(rs, s.restarted(w))
 	}
 	return owned.List[state]{AWS: s.aws, Resources: rs, Report: s.env.Report}
 }
@@ -141,16 +186,7 @@ func (s *state) role() resource {
 			}
 			return err
 		},
-		Update: func(ctx context.Context, s *state, drift []string) error {
-			if owned.Of(drift, "permissionsBoundary") {
-				_, err := s.aws.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: &name, PermissionsBoundary: &s.spec.PermissionsBoundary})
-				if err != nil {
-					return err
-				}
-			}
-			_, err := s.aws.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: aws.String(s.trust())})
-			return err
-		},
+		Update: func(ctx context.Context, s *state, drift []string) error { return s.mendRole(ctx, name, drift) },
 		Delete: func(ctx context.Context, s *state) error { return s.aws.DeleteRole(ctx, name) },
 	}
 }
@@ -165,24 +201,90 @@ func (s *state) seeRole(ctx context.Context, name string) (status, error) {
 		return status{}, err
 	}
 	s.roleARN = aws.ToString(out.Role.Arn)
-	st := status{Exists: true, Ready: true, ID: name, ARN: s.roleARN, Foreign: !cloud.Ours(cloud.IAMTagMap(out.Role.Tags), s.owner, kindRole, name)}
-	if s.down {
-		return st, nil
+	tags := cloud.IAMTagMap(out.Role.Tags)
+	s.proven = tags[tagProven]
+	st := status{Exists: true, Ready: true, ID: name, ARN: s.roleARN, Foreign: !cloud.Ours(tags, s.owner, kindRole, name)}
+	if !s.down && !st.Foreign {
+		st.Drift, err = s.roleDrift(ctx, out.Role)
 	}
+	return st, err
+}
+
+func (s *state) roleDrift(ctx context.Context, r *types.Role) ([]string, error) {
 	var d owned.Drift
-	if !cloud.SamePolicy(aws.ToString(out.Role.AssumeRolePolicyDocument), s.trust()) {
+	if !cloud.SamePolicy(aws.ToString(r.AssumeRolePolicyDocument), s.trust()) {
 		d.Mend("trust", "another policy", s.issuer)
 	}
-	d.Fixed("path", aws.ToString(out.Role.Path), s.spec.Path)
-	if b := out.Role.PermissionsBoundary; s.spec.PermissionsBoundary != "" {
-		have := ""
-		if b != nil {
-			have = aws.ToString(b.PermissionsBoundaryArn)
-		}
-		d.Mend("permissionsBoundary", have, s.spec.PermissionsBoundary)
+	d.Fixed("path", aws.ToString(r.Path), s.spec.Path)
+	boundary := ""
+	if b := r.PermissionsBoundary; b != nil {
+		boundary = aws.ToString(b.PermissionsBoundaryArn)
 	}
-	st.Drift = d
-	return st, nil
+	if boundary != s.spec.PermissionsBoundary {
+		d.Mend("permissionsBoundary", boundary, s.spec.PermissionsBoundary)
+	}
+	policies, inline, err := s.surplus(ctx)
+	if len(policies) > 0 {
+		d.Mend("policies not in the spec", policies, "none")
+	}
+	if len(inline) > 0 {
+		d.Mend("inline policies not in the spec", inline, "none")
+	}
+	return d, err
+}
+
+// surplus is what the role may do beyond the spec: it is ours, so what the spec dropped goes.
+func (s *state) surplus(ctx context.Context) (policies, inline []string, err error) {
+	attached, err := s.attached.Get(ctx, "surplus")
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := s.inlined.Get(ctx, "surplus")
+	if err != nil {
+		return nil, nil, err
+	}
+	policies = slices.DeleteFunc(slices.Clone(attached), func(arn string) bool { return slices.Contains(s.spec.PolicyARNs, arn) })
+	inline = slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, ok := s.spec.InlinePolicies[name]; return ok })
+	return policies, inline, nil
+}
+
+func (s *state) mendRole(ctx context.Context, name string, drift []string) error {
+	if owned.Of(drift, "permissionsBoundary") {
+		var err error
+		if s.spec.PermissionsBoundary == "" {
+			_, err = s.aws.IAM.DeleteRolePermissionsBoundary(ctx, &iam.DeleteRolePermissionsBoundaryInput{RoleName: &name})
+		} else {
+			_, err = s.aws.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: &name, PermissionsBoundary: &s.spec.PermissionsBoundary})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if owned.Of(drift, "trust") {
+		_, err := s.aws.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: aws.String(s.trust())})
+		if err != nil {
+			return err
+		}
+	}
+	policies, inline, err := s.surplus(ctx)
+	if err != nil {
+		return err
+	}
+	for _, arn := range policies {
+		_, err := s.aws.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: &name, PolicyArn: &arn})
+		if err != nil && !cloud.IsNotFound(err) {
+			return err
+		}
+		s.attached.Changed()
+	}
+	for _, n := range inline {
+		_, err := s.aws.IAM.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &name, PolicyName: &n})
+		if err != nil && !cloud.IsNotFound(err) {
+			return err
+		}
+		s.inlined.Changed()
+	}
+	return nil
 }
 
 func (s *state) policy(arn string) resource {
@@ -190,24 +292,12 @@ func (s *state) policy(arn string) resource {
 	return resource{
 		Kind: kindPolicy, Name: role + "/" + arn[strings.LastIndex(arn, "/")+1:], Needs: []string{s.roleID()},
 		Observe: func(ctx context.Context, s *state) (status, error) {
-			pages := iam.NewListAttachedRolePoliciesPaginator(s.aws.IAM, &iam.ListAttachedRolePoliciesInput{RoleName: &role})
-			for pages.HasMorePages() {
-				page, err := pages.NextPage(ctx)
-				if cloud.IsNotFound(err) {
-					return status{}, nil
-				}
-				if err != nil {
-					return status{}, err
-				}
-				for _, p := range page.AttachedPolicies {
-					if aws.ToString(p.PolicyArn) == arn {
-						return status{Exists: true, Ready: true, ARN: arn}, nil
-					}
-				}
-			}
-			return status{}, nil
+			have, err := s.attached.Get(ctx, arn)
+			ok := slices.Contains(have, arn)
+			return status{Exists: ok, Ready: ok, ARN: arn}, err
 		},
 		Create: func(ctx context.Context, s *state) error {
+			defer s.attached.Changed()
 			return s.aws.Retry(ctx, spread, cloud.IsNotFound, func(ctx context.Context) error {
 				_, err := s.aws.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: &role, PolicyArn: &arn})
 				return err
@@ -219,6 +309,7 @@ func (s *state) policy(arn string) resource {
 func (s *state) inline(name, doc string) resource {
 	role := s.name()
 	put := func(ctx context.Context, s *state) error {
+		defer s.inlined.Changed()
 		return s.aws.Retry(ctx, spread, cloud.IsNotFound, func(ctx context.Context) error {
 			_, err := s.aws.IAM.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &role, PolicyName: &name, PolicyDocument: &doc})
 			return err

@@ -3,12 +3,14 @@ package installaddon
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+	"gopkg.in/yaml.v3"
 	corev1 "k8s.io/api/core/v1"
 
 	"pipectl.dev/cloud"
@@ -32,20 +34,22 @@ type (
 
 type state struct {
 	aws   *cloud.Session
-	kube  *kube.Client
+	kube  func(context.Context) (*kube.Client, error) // opened only to look for nodes
 	env   steps.Env
 	spec  Spec
 	owner string
 	down  bool
 
-	seen *ekstypes.Addon
+	seen    *ekstypes.Addon
+	changed bool   // this run made or changed it: a failure is now, not of an earlier run
+	newer   string // a version that EKS proposes over the one that runs
 }
 
 func (s *state) cluster() *string { return &s.spec.Cluster.EKS.Name }
 
 func (s *state) addon() resource {
 	return resource{
-		Kind: kindAddon, Name: s.spec.Name, Expect: usual, Gone: 10 * time.Second, Timeout: limit,
+		Kind: kindAddon, Name: s.name(), Expect: usual, Gone: 10 * time.Second, Timeout: limit,
 		Observe: func(ctx context.Context, s *state) (status, error) { return s.observe(ctx) },
 		Create:  func(ctx context.Context, s *state) error { return s.create(ctx) },
 		Update:  func(ctx context.Context, s *state, drift []string) error { return s.update(ctx, drift) },
@@ -70,17 +74,33 @@ func (s *state) observe(ctx context.Context) (status, error) {
 	s.seen = a
 	st := status{
 		Exists: true, Ready: a.Status == ekstypes.AddonStatusActive, ID: s.spec.Name, ARN: aws.ToString(a.AddonArn), Detail: string(a.Status),
-		Foreign: s.down && a.Tags[cloud.TagIdentity] != s.owner,
 	}
+	ours := cloud.Ours(a.Tags, s.owner, kindAddon, s.name())
 	if why := issues(a); why != "" {
 		st.Detail += ": " + why
 	}
 	if s.down {
+		st.Foreign = !ours
 		return st, nil
 	}
-	if a.Status == ekstypes.AddonStatusCreateFailed {
-		return st, &steps.Error{Code: "AddonFailed", Category: steps.Unhealthy, Message: st.Detail, Hints: []string{"remove it and run again: `aws eks delete-addon`"}}
+	switch a.Status {
+	case ekstypes.AddonStatusCreateFailed, ekstypes.AddonStatusUpdateFailed:
+		if s.changed {
+			return st, &steps.Error{Code: "AddonFailed", Category: steps.Unhealthy, Message: st.Detail, Hints: []string{remedy(a)}}
+		}
+		st.Drift = []string{"status: have " + st.Detail + ", want ACTIVE"}
+	case ekstypes.AddonStatusDeleting:
+		return st, &steps.Error{Code: "AddonDeleting", Category: steps.Conflict, Retryable: true, Message: "the add-on is being deleted", Hints: []string{"run again in a minute"}}
+	case ekstypes.AddonStatusCreating, ekstypes.AddonStatusUpdating: // a change is on its way
+	default:
+		st.Drift = s.drift(a)
 	}
+	// One that another tool made is as good, as long as nothing of it must be changed.
+	st.Foreign = !ours && len(st.Drift) > 0
+	return st, nil
+}
+
+func (s *state) drift(a *ekstypes.Addon) []string {
 	var d owned.Drift
 	if s.spec.Version != "" {
 		d.Mend("version", aws.ToString(a.AddonVersion), s.spec.Version)
@@ -88,13 +108,44 @@ func (s *state) observe(ctx context.Context) (status, error) {
 	if s.spec.RoleARN != "" {
 		d.Mend("roleArn", aws.ToString(a.ServiceAccountRoleArn), s.spec.RoleARN)
 	}
-	if s.spec.Configuration != "" {
-		d.Mend("configuration", strings.TrimSpace(aws.ToString(a.ConfigurationValues)), strings.TrimSpace(s.spec.Configuration))
+	if s.spec.Configuration != "" && !sameConfiguration(aws.ToString(a.ConfigurationValues), s.spec.Configuration) {
+		d.Mend("configuration", "other values", "the spec's")
 	}
-	if a.Status != ekstypes.AddonStatusCreating && a.Status != ekstypes.AddonStatusUpdating { // else the change is on its way
-		st.Drift = d
+	return d
+}
+
+// sameConfiguration compares values: EKS may give them back in another form of YAML or JSON.
+func sameConfiguration(a, b string) bool {
+	var x, y any
+	if yaml.Unmarshal([]byte(a), &x) != nil || yaml.Unmarshal([]byte(b), &y) != nil {
+		return strings.TrimSpace(a) == strings.TrimSpace(b)
 	}
-	return st, nil
+	return reflect.DeepEqual(x, y)
+}
+
+// remedy is what usually mends an add-on that failed.
+func remedy(a *ekstypes.Addon) string {
+	if a.Health != nil {
+		for _, i := range a.Health.Issues {
+			switch i.Code {
+			case ekstypes.AddonIssueCodeConfigurationConflict:
+				return "another tool manages its objects: use conflicts: overwrite to take them over"
+			case ekstypes.AddonIssueCodeInsufficientNumberOfReplicas:
+				return "its pods have nowhere to run: look at the nodes' number, size and taints"
+			case ekstypes.AddonIssueCodeAccessDenied, ekstypes.AddonIssueCodeAddonSubscriptionNeeded:
+				return "EKS may not do it for this account: look at the role and, for a marketplace add-on, its subscription"
+			}
+		}
+	}
+	return "run again: a failed add-on is made anew"
+}
+
+// name is that of the add-on under its cluster.
+func (s *state) name() string {
+	if s.spec.Cluster.EKS == nil {
+		return s.spec.Name
+	}
+	return s.spec.Cluster.EKS.Name + "/" + s.spec.Name
 }
 
 func issues(a *ekstypes.Addon) string {
@@ -112,13 +163,14 @@ func (s *state) create(ctx context.Context) error {
 	if err := s.awaitNode(ctx); err != nil {
 		return err
 	}
+	s.changed = true
 	conflicts := ekstypes.ResolveConflictsOverwrite
 	if s.spec.Conflicts == "none" {
 		conflicts = ekstypes.ResolveConflictsNone
 	}
 	in := &eks.CreateAddonInput{
-		ClusterName: s.cluster(), AddonName: &s.spec.Name, ResolveConflicts: conflicts, Tags: cloud.Tags(s.owner, kindAddon, s.spec.Name),
-		ClientRequestToken: aws.String(cloud.ClientToken(s.owner, kindAddon, s.spec.Name, s.spec.Cluster.EKS.CreatedAt, s.env.RunID)),
+		ClusterName: s.cluster(), AddonName: &s.spec.Name, ResolveConflicts: conflicts, Tags: cloud.Tags(s.owner, kindAddon, s.name()),
+		ClientRequestToken: aws.String(cloud.ClientToken(s.owner, kindAddon, s.name(), s.spec.Cluster.EKS.CreatedAt, s.env.RunID, s.seen != nil)),
 	}
 	if s.spec.Version != "" {
 		in.AddonVersion = &s.spec.Version
@@ -135,19 +187,21 @@ func (s *state) create(ctx context.Context) error {
 	}
 	return s.aws.Retry(ctx, 2*time.Minute, unspread, func(ctx context.Context) error {
 		_, err := s.aws.EKS.CreateAddon(ctx, in)
-		if cloud.IsExists(err) || cloud.IsConflict(err) && s.there(ctx) { // our own call, sent twice after a lost answer
+		if cloud.IsExists(err) { // our own call, sent twice after a lost answer
 			return nil
 		}
 		return err
 	})
 }
 
-func (s *state) there(ctx context.Context) bool {
-	st, err := s.observe(ctx)
-	return err == nil && st.Exists
-}
-
 func (s *state) update(ctx context.Context, drift []string) error {
+	if s.seen != nil && s.seen.Status == ekstypes.AddonStatusCreateFailed {
+		return s.replace(ctx)
+	}
+	if owned.Of(drift, "status") && s.seen != nil {
+		drift = s.drift(s.seen)
+	}
+	s.changed = true
 	in := &eks.UpdateAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name, ResolveConflicts: map[string]ekstypes.ResolveConflicts{
 		"overwrite": ekstypes.ResolveConflictsOverwrite, "none": ekstypes.ResolveConflictsNone, "preserve": ekstypes.ResolveConflictsPreserve,
 	}[s.spec.Conflicts]}
@@ -161,19 +215,45 @@ func (s *state) update(ctx context.Context, drift []string) error {
 		in.ConfigurationValues = &s.spec.Configuration
 	}
 	if in.AddonVersion == nil && in.ServiceAccountRoleArn == nil && in.ConfigurationValues == nil {
-		return nil // it only has to become ready
+		in.AddonVersion = s.seen.AddonVersion // an update that failed is tried again as it is
 	}
 	_, err := s.aws.EKS.UpdateAddon(ctx, in)
 	return err
 }
 
+// replace removes an add-on that an earlier run left failed, and makes it again: EKS does not try twice by itself.
+func (s *state) replace(ctx context.Context) error {
+	_, err := s.aws.EKS.DeleteAddon(ctx, &eks.DeleteAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
+	if err != nil && !cloud.IsNotFound(err) && !cloud.IsConflict(err) {
+		return err
+	}
+	err = wait.Until(ctx, wait.Options{Expect: 10 * time.Second, Timeout: 10 * time.Minute, Speed: s.aws.Speed}, func(ctx context.Context) (bool, string, error) {
+		_, err := s.aws.EKS.DescribeAddon(ctx, &eks.DescribeAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
+		if cloud.IsTransient(err) {
+			return false, "no answer", nil
+		}
+		if cloud.IsNotFound(err) {
+			return true, "", nil
+		}
+		return false, "DELETING", err
+	})
+	if err != nil {
+		return err
+	}
+	return s.create(ctx)
+}
+
 // awaitNode waits for the first node that is Ready: node groups are there before, but only kubelet knows when it can run a pod.
 func (s *state) awaitNode(ctx context.Context) error {
+	k, err := s.kube(ctx)
+	if err != nil {
+		return err
+	}
 	began := time.Now()
 	o := wait.Options{Timeout: 10 * time.Minute, Min: time.Second, Max: 5 * time.Second}
 	o.Report = func(p wait.Progress) { s.env.Waiting(p.Detail, time.Since(began), 0) }
-	err := wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
-		nodes, err := s.kube.Nodes(ctx)
+	err = wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
+		nodes, err := k.Nodes(ctx)
 		if err != nil {
 			return false, "", err
 		}
@@ -200,9 +280,8 @@ type version struct {
 
 func versionsOf(ctx context.Context, session *cloud.Session, in *eks.DescribeAddonVersionsInput) ([]version, error) {
 	var out []version
-	pages := eks.NewDescribeAddonVersionsPaginator(session.EKS, in)
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	for {
+		page, err := session.EKS.DescribeAddonVersions(ctx, in)
 		if err != nil {
 			return nil, err
 		}
@@ -215,8 +294,10 @@ func versionsOf(ctx context.Context, session *cloud.Session, in *eks.DescribeAdd
 				out = append(out, x)
 			}
 		}
+		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
+			return out, nil
+		}
 	}
-	return out, nil
 }
 
 // newest is the version to propose: EKS's default when it tells one, else the first, which is the latest.

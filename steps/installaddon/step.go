@@ -51,6 +51,7 @@ type Outputs struct {
 	Version string `json:"version" jsonschema_description:"its version"`
 	ARN     string `json:"arn" jsonschema_description:"its ARN"`
 	Status  string `json:"status" jsonschema_description:"EKS's word for its state, such as ACTIVE"`
+	Newer   string `json:"newer,omitempty" jsonschema_description:"the version that EKS would take for this cluster today, when it is another one; nothing is upgraded unasked"`
 }
 
 type step struct {
@@ -65,6 +66,7 @@ func New(aws cloud.Opener, k kube.Opener) steps.Definition {
 		Example: "cluster: {eks: {name: blog, region: ap-northeast-2}}\nname: aws-ebs-csi-driver\nroleArn: arn:aws:iam::111122223333:role/ebs-csi\n",
 		Doc: "An add-on that is made before a node is Ready turns DEGRADED, and EKS looks again only after a quarter of an hour; so the step waits for " +
 			"the first node. DEGRADED while its pods start is not a failure.",
+		Expect: usual,
 	}, step{aws, k})
 }
 
@@ -99,11 +101,18 @@ func (st step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 	}
 	changes, err := s.list().Plan(ctx, s)
 	p := steps.Plan[Outputs]{Changes: changes, Forecast: steps.Forecast{Seconds: usual.Seconds()}}
-	if err == nil && changes[0].Action == "keep" {
-		out := s.outputs()
-		p.Outputs, p.Forecast.Seconds = &out, 0
+	if err != nil || changes[0].Action != "keep" {
+		return p, err
 	}
-	return p, err
+	if err := s.lookForNewer(ctx); err != nil {
+		return p, cloud.Explain(err)
+	}
+	out := s.outputs()
+	p.Outputs, p.Forecast.Seconds = &out, 0
+	if s.newer != "" {
+		p.Forecast.Notes = append(p.Forecast.Notes, fmt.Sprintf("%s %s is out, the cluster has %s; nothing is upgraded unless `version` says so", sp.Name, s.newer, out.Version))
+	}
+	return p, nil
 }
 
 func (st step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, error) {
@@ -114,11 +123,11 @@ func (st step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, erro
 	if err := s.list().Apply(ctx, s); err != nil {
 		return Outputs{}, err
 	}
-	return s.outputs(), nil
+	return s.outputs(), cloud.Explain(s.lookForNewer(ctx))
 }
 
 func (st step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bool, error) {
-	if sp.Cluster.IsZero() {
+	if sp.Cluster.EKS == nil {
 		return Outputs{}, false, nil
 	}
 	s, err := st.open(ctx, env, sp)
@@ -132,12 +141,12 @@ func (st step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bo
 	if err != nil || !seen.Exists {
 		return Outputs{}, false, cloud.Explain(err)
 	}
-	return s.outputs(), true, nil
+	return s.outputs(), true, cloud.Explain(s.lookForNewer(ctx))
 }
 
 // Delete removes the add-on, but not when its cluster is ours and about to go: then it dies with it.
 func (st step) Delete(ctx context.Context, env steps.Env, sp Spec, _ steps.DeleteOptions) error {
-	if sp.Cluster.IsZero() {
+	if sp.Cluster.EKS == nil {
 		return nil
 	}
 	session, err := st.aws(ctx, sp.region(env))
@@ -182,8 +191,31 @@ func (st step) open(ctx context.Context, env steps.Env, sp Spec) (*state, error)
 		return nil, err
 	}
 	s := &state{aws: session, env: env, spec: sp, owner: env.Identity.String()}
-	s.kube, err = st.kube(ctx, sp.Cluster)
-	return s, err
+	s.kube = func(ctx context.Context) (*kube.Client, error) { return st.kube(ctx, sp.Cluster) }
+	return s, nil
+}
+
+// lookForNewer compares the version with the one that EKS would take for this cluster. The list is asked for only where a cluster's
+// version is known, and one that may not be read is no reason to fail.
+func (s *state) lookForNewer(ctx context.Context) error {
+	v := s.spec.Cluster.EKS.Version
+	if s.seen == nil || v == "" {
+		return nil
+	}
+	all, err := versionsOf(ctx, s.aws, &eks.DescribeAddonVersionsInput{AddonName: &s.spec.Name, KubernetesVersion: &v})
+	if cloud.IsDenied(err) || len(all) == 0 {
+		return nil
+	}
+	if err == nil && newest(all) != aws.ToString(s.seen.AddonVersion) && !listedBefore(all, aws.ToString(s.seen.AddonVersion), newest(all)) {
+		s.newer = newest(all)
+	}
+	return err
+}
+
+// listedBefore reports whether a stands before b; EKS lists the latest first.
+func listedBefore(all []version, a, b string) bool {
+	index := func(name string) int { return slices.IndexFunc(all, func(v version) bool { return v.name == name }) }
+	return index(a) >= 0 && index(a) < index(b)
 }
 
 func (s *state) list() owned.List[state] {
@@ -194,5 +226,5 @@ func (s *state) outputs() Outputs {
 	if s.seen == nil {
 		return Outputs{Name: s.spec.Name}
 	}
-	return Outputs{Name: s.spec.Name, Version: aws.ToString(s.seen.AddonVersion), ARN: aws.ToString(s.seen.AddonArn), Status: string(s.seen.Status)}
+	return Outputs{Name: s.spec.Name, Version: aws.ToString(s.seen.AddonVersion), ARN: aws.ToString(s.seen.AddonArn), Status: string(s.seen.Status), Newer: s.newer}
 }
