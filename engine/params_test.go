@@ -211,6 +211,25 @@ func TestRedactorKnowsTheSpellingsOfASecret(t *testing.T) {
 	}
 }
 
+func TestASecretThatIsAPieceOfTheFormatBreaksNothing(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"null", "true", `":""`, "stage", "2026-", "blog", "Succeeded", "0.25"} {
+		w, store, ev := newWorld(), newMemory(), &events{}
+		p := load(t, w, head+"  params: {t: {type: secret, from: {env: T}}}\n  stages:\n    - {name: a, step: make-thing, with: {name: x, token: \"${{ params.t }}\"}}\n")
+		r := runner(store)
+		r.Getenv, r.Record = env(map[string]string{"T": value}), ev.record
+		res := r.Run(t.Context(), p, engine.RunOptions{})
+		if res == nil || res.Exit != 0 || len(res.Stages) != 1 || res.StartedAt.IsZero() || len(store.results) == 0 {
+			t.Errorf("%q: %+v", value, res)
+		}
+		for i, e := range ev.all {
+			if e.Seq != int64(i+1) || e.Time.IsZero() {
+				t.Errorf("%q: event %d is %+v", value, i, e)
+			}
+		}
+	}
+}
+
 func TestTheWrongAccountIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"pipectl.dev/steps"
 )
@@ -152,21 +154,48 @@ func (h handler) attr(a slog.Attr) slog.Attr {
 	return slog.Attr{Key: a.Key, Value: v}
 }
 
-// clean passes a document through its JSON, so that every field of it is looked at; one without secrets comes back as it was.
+// clean hides secrets in every text of a document, keys too; one without secrets comes back as it was.
 func clean[T any](r *Redactor, v T) T {
 	raw, err := json.Marshal(v)
-	if err != nil {
+	if err != nil || r.String(string(raw)) == string(raw) {
 		return v
 	}
-	text := r.String(string(raw))
-	if text == string(raw) {
-		return v
-	}
+	var tree any
 	var out T
-	if json.Unmarshal([]byte(text), &out) != nil {
-		return *new(T) // a secret that is also a piece of JSON syntax: rather nothing than the secret
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err = d.Decode(&tree); err == nil {
+		raw, err = json.Marshal(r.tree(tree))
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &out)
+	}
+	if err != nil {
+		return *new(T) // rather nothing than the secret
 	}
 	return out
+}
+
+// tree works on decoded text, so that a secret that is also a piece of JSON's syntax does not break the document.
+func (r *Redactor) tree(v any) any {
+	switch v := v.(type) {
+	case string:
+		if _, err := time.Parse(time.RFC3339Nano, v); err == nil {
+			return v // ours: a short secret that is found in it by chance must not make it unreadable
+		}
+		return r.String(v)
+	case []any:
+		for i := range v {
+			v[i] = r.tree(v[i])
+		}
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, x := range v {
+			out[r.String(k)] = r.tree(x)
+		}
+		return out
+	}
+	return v
 }
 
 func (r *Redactor) event(ev steps.Event) steps.Event { return clean(r, ev) }
