@@ -6,9 +6,14 @@ SHELL := /bin/bash
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
-# A plain static binary: it must run FROM scratch and on a kubeadm node of any age.
-GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+MOVER_IMAGE ?=
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X pipectl.dev/steps/jenkinshome.DefaultImage=$(MOVER_IMAGE)
+
+# A plain static binary: it must run FROM scratch and on a kubeadm node of any age. The same for tests and lint, so that all of them
+# share one build cache.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath
+GO_BUILD := go build -ldflags "$(LDFLAGS)"
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
@@ -24,7 +29,7 @@ build: ## Build bin/pipectl
 .PHONY: lab
 lab: ## Build bin/lab, the control planes of a rehearsal (about ten minutes when cold)
 	cd rehearsal/lab && sh ./upstream.sh
-	cd rehearsal/lab && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../bin/lab .
+	cd rehearsal/lab && go build -ldflags "-s -w" -o ../../bin/lab .
 
 .PHONY: rehearse
 rehearse: build lab ## Rehearse the blog's move on this machine: no account, no Docker
@@ -49,7 +54,7 @@ lint: $(GOLANGCI) ## Lint: layers, error handling, sizes
 
 $(GOLANGCI):
 	mkdir -p bin
-	GOBIN=$(CURDIR)/bin CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	GOBIN=$(CURDIR)/bin go install -ldflags "-s -w" github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv bin/golangci-lint $(GOLANGCI)
 
 .PHONY: verify
@@ -69,7 +74,7 @@ bench: ## Run the benchmarks
 
 .PHONY: image
 image: build ## Build both container images; without a Docker daemon as OCI layouts
-	./images.sh
+	./image.sh
 
 .PHONY: clean
 clean: ## Remove what the other targets built

@@ -25,24 +25,24 @@ func (a *app) completionCommand() *cli.Command {
 	}
 }
 
-// verb is what a shell needs to know of a verb.
-type verb struct {
+// shellVerb is what a shell needs to know of a verb.
+type shellVerb struct {
 	name, usage string
-	flags       []flag
+	flags       []shellFlag
 }
 
-type flag struct {
+type shellFlag struct {
 	name, usage string
 	value       bool
 }
 
-func verbs(cmds []*cli.Command) []verb {
-	var out []verb
+func verbs(cmds []*cli.Command) []shellVerb {
+	var out []shellVerb
 	for _, cmd := range cmds {
 		if cmd.Hidden {
 			continue
 		}
-		v := verb{name: cmd.Name, usage: cmd.Usage}
+		v := shellVerb{name: cmd.Name, usage: cmd.Usage}
 		all := cmd.Flags
 		for _, sub := range cmd.Subcommands {
 			all = append(all, sub.Flags...)
@@ -53,16 +53,16 @@ func verbs(cmds []*cli.Command) []verb {
 			if d, ok := f.(cli.DocGenerationFlag); ok {
 				help = strings.ReplaceAll(d.GetUsage(), "`", "")
 			}
-			v.flags = append(v.flags, flag{name: f.Names()[0], usage: help, value: !isBool})
+			v.flags = append(v.flags, shellFlag{name: f.Names()[0], usage: help, value: !isBool})
 		}
 		out = append(out, v)
 	}
 	return out
 }
 
-var completions = map[string]func([]verb) string{"bash": bash, "zsh": zsh, "fish": fish}
+var completions = map[string]func([]shellVerb) string{"bash": bash, "zsh": zsh, "fish": fish}
 
-func bash(vs []verb) string {
+func bash(vs []shellVerb) string {
 	var b strings.Builder
 	b.WriteString("# bash completion for pipectl\n_pipectl() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} words=\n")
 	b.WriteString("\tif ((COMP_CWORD == 1)); then\n\t\twords=\"")
@@ -81,7 +81,7 @@ func bash(vs []verb) string {
 	return b.String()
 }
 
-func (v verb) long() []string {
+func (v shellVerb) long() []string {
 	out := make([]string, len(v.flags))
 	for i, f := range v.flags {
 		out[i] = "--" + f.name
@@ -89,7 +89,7 @@ func (v verb) long() []string {
 	return out
 }
 
-func zsh(vs []verb) string {
+func zsh(vs []shellVerb) string {
 	var b strings.Builder
 	b.WriteString("#compdef pipectl\n_pipectl() {\n\tlocal -a verbs\n\tverbs=(\n")
 	for _, v := range vs {
@@ -111,7 +111,7 @@ func zsh(vs []verb) string {
 	return b.String()
 }
 
-func fish(vs []verb) string {
+func fish(vs []shellVerb) string {
 	var b strings.Builder
 	b.WriteString("# fish completion for pipectl\n")
 	for _, v := range vs {

@@ -14,20 +14,28 @@ import (
 	"pipectl.dev/steps"
 )
 
-// locker chooses where locks are kept: Leases where there is only a cluster, files where there is nothing else.
+// locker chooses where locks are kept: SSM where there is an account, Leases where there is only a cluster, files where there is neither.
 func (c *clients) locker(ctx context.Context, cc *cli.Context, id steps.Identity) (engine.Locker, error) {
 	if err := oneOf(cc, "lock", "auto", "none"); err != nil || cc.String("lock") == "none" {
 		return nil, err
 	}
-	if id.Cluster != "" {
+	switch {
+	case id.Account != "":
+		s, err := c.aws(ctx, id.Region)
+		if err != nil {
+			return nil, err
+		}
+		return s.Locks(), nil
+	case id.Cluster != "":
 		ref, _ := homeCluster()
 		k, err := c.kube(ctx, ref)
 		if err != nil {
 			return nil, err
 		}
 		return k.Locks(leaseNamespace()), nil
+	default:
+		return lock.NewFile(filepath.Join(lockDir(), "locks")), nil
 	}
-	return lock.NewFile(filepath.Join(lockDir(), "locks")), nil
 }
 
 // leaseNamespace is the pod's own, whose leases its role can be allowed to touch, else default.
