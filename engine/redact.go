@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -176,6 +177,9 @@ func clean[T any](r *Redactor, v T) T {
 	return out
 }
 
+// fieldName is what our own keys look like; hiding one would hide what stands below it from every reader.
+var fieldName = regexp.MustCompile(`^[a-z][a-zA-Z]{0,30}$`)
+
 // tree works on decoded text, so that a secret that is also a piece of JSON's syntax does not break the document.
 func (r *Redactor) tree(v any) any {
 	switch v := v.(type) {
@@ -191,7 +195,10 @@ func (r *Redactor) tree(v any) any {
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for k, x := range v {
-			out[r.String(k)] = r.tree(x)
+			if !fieldName.MatchString(k) {
+				k = r.String(k)
+			}
+			out[k] = r.tree(x)
 		}
 		return out
 	}
