@@ -123,7 +123,8 @@ func (st step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, erro
 	if err := s.list().Apply(ctx, s); err != nil {
 		return Outputs{}, err
 	}
-	return s.outputs(), cloud.Explain(s.lookForNewer(ctx))
+	err = s.lookForNewer(ctx)
+	return s.outputs(), cloud.Explain(err)
 }
 
 func (st step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bool, error) {
@@ -141,7 +142,8 @@ func (st step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bo
 	if err != nil || !seen.Exists {
 		return Outputs{}, false, cloud.Explain(err)
 	}
-	return s.outputs(), true, cloud.Explain(s.lookForNewer(ctx))
+	err = s.lookForNewer(ctx)
+	return s.outputs(), true, cloud.Explain(err)
 }
 
 // Delete removes the add-on, but not when its cluster is ours and about to go: then it dies with it.
