@@ -18,6 +18,21 @@ var unmarshaler = reflect.TypeFor[yaml.Unmarshaler]()
 
 // Fits says why a value of type t cannot be put into a YAML field of Go type rt; "" means it can.
 func (ts *Types) Fits(t *Type, rt reflect.Type) string {
+	return fitter{ts, map[pair]bool{}}.fits(t, rt)
+}
+
+// fitter compares two types side by side; pairs met before are not gone into again, since types may contain themselves.
+type fitter struct {
+	*Types
+	met map[pair]bool
+}
+
+type pair struct {
+	value string
+	field reflect.Type
+}
+
+func (ts fitter) fits(t *Type, rt reflect.Type) string {
 	for rt.Kind() == reflect.Pointer {
 		rt = rt.Elem()
 	}
@@ -45,7 +60,7 @@ func (ts *Types) Fits(t *Type, rt reflect.Type) string {
 		if t.Kind() != types.ListKind {
 			return unless(false, t, rt)
 		}
-		return ts.Fits(t.Parameters()[0], rt.Elem())
+		return ts.fits(t.Parameters()[0], rt.Elem())
 	case reflect.Map:
 		return ts.fitsMap(t, rt)
 	case reflect.Struct:
@@ -55,13 +70,13 @@ func (ts *Types) Fits(t *Type, rt reflect.Type) string {
 	}
 }
 
-func (ts *Types) fitsMap(t *Type, rt reflect.Type) string {
+func (ts fitter) fitsMap(t *Type, rt reflect.Type) string {
 	switch t.Kind() {
 	case types.MapKind:
-		return ts.Fits(t.Parameters()[1], rt.Elem())
+		return ts.fits(t.Parameters()[1], rt.Elem())
 	case types.StructKind:
 		for _, key := range slices.Sorted(maps.Keys(ts.fields[t.TypeName()])) {
-			if why := ts.Fits(ts.fields[t.TypeName()][key], rt.Elem()); why != "" {
+			if why := ts.fits(ts.fields[t.TypeName()][key], rt.Elem()); why != "" {
 				return key + ": " + why
 			}
 		}
@@ -71,16 +86,18 @@ func (ts *Types) fitsMap(t *Type, rt reflect.Type) string {
 }
 
 // fitsStruct compares by fields, not by name: the output of one step feeds the spec of another, and steps do not import each other.
-func (ts *Types) fitsStruct(t *Type, rt reflect.Type) string {
+func (ts fitter) fitsStruct(t *Type, rt reflect.Type) string {
 	if t.Kind() == types.MapKind {
 		return ""
 	}
 	if t.Kind() != types.StructKind {
 		return unless(false, t, rt)
 	}
-	if ts.native[t.TypeName()] == rt {
+	at := pair{t.TypeName(), rt}
+	if ts.native[t.TypeName()] == rt || ts.met[at] {
 		return ""
 	}
+	ts.met[at] = true
 	have := ts.fields[t.TypeName()]
 	want := map[string]spec.Field{}
 	for _, f := range spec.Fields(rt) {
@@ -94,7 +111,7 @@ func (ts *Types) fitsStruct(t *Type, rt reflect.Type) string {
 		if !ok {
 			return fmt.Sprintf("has field %q, which %s does not take", key, rt)
 		}
-		if why := ts.Fits(have[key], f.Type); why != "" {
+		if why := ts.fits(have[key], f.Type); why != "" {
 			return key + ": " + why
 		}
 	}
