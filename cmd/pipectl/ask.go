@@ -79,7 +79,4 @@ func (g *progress) planned(p *engine.PlanReport) {
 	for _, s := range p.Stages {
 		g.model.Planned(s)
 	}
-	if p.Cost != nil {
-		g.model.SetHourly(p.Cost.HourlyUSD)
-	}
 }

@@ -47,7 +47,7 @@ func (a *app) newProgress(c *cli.Context, p *engine.Pipeline, identity, verb str
 		g.record = g.onlyBad(view.NewLines(a.stderr, a.style(a.stderr)))
 	case isTerminal(a.stderr):
 		g.screen = view.NewScreen(a.stderr, g.model, func() view.Style { return a.style(a.stderr) })
-		g.record = g.model.Apply
+		g.record = g.picture
 	default:
 		lines := view.NewLines(a.stderr, a.style(a.stderr))
 		g.record = lines.Apply
@@ -75,6 +75,14 @@ func stagesOf(p *engine.Pipeline, verb string) []view.Stage {
 	}
 	slices.Reverse(out)
 	return out
+}
+
+// picture shows an event in the picture, and what must not be missed above it.
+func (g *progress) picture(ev steps.Event) {
+	g.model.Apply(ev)
+	if bad(ev) {
+		view.NewLines(g.screen, g.app.style(g.app.stderr)).Apply(ev)
+	}
 }
 
 // json writes an event as a log record of its own shape.

@@ -49,6 +49,8 @@ func (d drawing) head() []string {
 	switch {
 	case !m.ended.IsZero():
 		right = clock(m.ended.Sub(m.began))
+	case left > 0 && left < 5*time.Second:
+		right += st.dot() + "nearly done"
 	case left > 0 && atLeast:
 		right += st.dot() + "at least " + about(left) + " left"
 	case left > 0:
@@ -65,7 +67,7 @@ func (d drawing) head() []string {
 	}
 	title := st.paint(bold, m.Verb) + " " + m.Title
 	if m.Speed > 1 {
-		title += st.paint(dim, fmt.Sprintf("  rehearsal, cloud %s%g", st.pick("×", "x"), m.Speed))
+		title += st.paint(dim, fmt.Sprintf("  rehearsal %s%g", st.pick("×", "x"), m.Speed))
 	}
 	color := cyan
 	if m.failed() {
@@ -116,8 +118,11 @@ func (d drawing) foot() []string {
 		left = ""
 	}
 	var right string
-	if m.Hourly > 0 && m.Verb == "run" {
-		right = Money(m.Hourly) + " when all stands"
+	if usd, atLeast := m.hourly(); usd > 0 && m.Verb == "run" {
+		right = Money(usd) + " when all stands"
+		if atLeast {
+			right = "at least " + right
+		}
 	}
 	out := []string{"", " " + st.ends(left, st.paint(dim, right), st.width()-2)}
 	if !m.settled() {

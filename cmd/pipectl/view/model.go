@@ -32,7 +32,6 @@ type Model struct {
 	Title  string  // pipeline and where it runs
 	Verb   string  // run, down, destroy
 	Speed  float64 // how many times faster than real the cloud runs; 1 but in a rehearsal
-	Hourly float64 // USD per hour once all stands; zero: unknown
 	began  time.Time
 	ended  time.Time
 	stages []*stage
@@ -47,7 +46,8 @@ type stage struct {
 	ended   time.Time
 	counts  steps.Counts
 	work    []*work
-	message string // what a wait or the end said
+	message string  // what a wait or the end said
+	hourly  float64 // USD
 }
 
 const running steps.Status = "running"
@@ -81,6 +81,9 @@ func (m *Model) planned(p engine.StagePlan) {
 	s := m.stage(p.Stage, p.Step)
 	s.Changes = p.Counts.Create + p.Counts.Update + p.Counts.Delete
 	s.Deferred = p.State == engine.IsDeferred
+	if p.Forecast.Cost != nil {
+		s.hourly = p.Forecast.Cost.HourlyUSD
+	}
 	switch {
 	case p.State == engine.AllKeep || p.State == engine.WhenFalse:
 		s.Expect = 0
@@ -89,11 +92,13 @@ func (m *Model) planned(p engine.StagePlan) {
 	}
 }
 
-// SetHourly says what all of it costs once it stands.
-func (m *Model) SetHourly(usd float64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.Hourly = usd
+// hourly is what all of it costs once it stands, in USD, and whether some stage may yet add to that.
+func (m *Model) hourly() (usd float64, atLeast bool) {
+	for _, s := range m.stages {
+		usd += s.hourly
+		atLeast = atLeast || s.Deferred
+	}
+	return usd, atLeast
 }
 
 // Apply takes in one event.

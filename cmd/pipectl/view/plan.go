@@ -226,7 +226,11 @@ func (d planText) cost(c *steps.Cost) {
 		}
 	}
 	const hoursPerMonth = 730
-	text := st.paint(bold, Money(c.HourlyUSD)) + fmt.Sprintf(" while it stands (%.0f USD a month)", c.HourlyUSD*hoursPerMonth)
+	least := ""
+	if len(d.p.Deferred) > 0 {
+		least = "at least "
+	}
+	text := least + st.paint(bold, Money(c.HourlyUSD)) + fmt.Sprintf(" while it stands (%.0f USD a month)", c.HourlyUSD*hoursPerMonth)
 	if rest > 0 {
 		text += fmt.Sprintf(", %.2f USD a month after `pipectl down`", rest*hoursPerMonth)
 	}

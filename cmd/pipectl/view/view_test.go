@@ -51,7 +51,7 @@ func underway() *Model {
 		{Name: "cutover", Step: "migrate-jenkins-home", Needs: []string{"precopy", "ebsCsi", "argocd"}, Expect: 2 * time.Minute, Deferred: true, Asks: true},
 		{Name: "apps", Step: "sync-argocd", Needs: []string{"cutover"}, Expect: time.Minute, Deferred: true},
 	})
-	m.Hourly = 0.249
+	m.Planned(engine.StagePlan{Stage: "cluster", State: engine.HasChanges, Counts: steps.Counts{Create: 41}, Forecast: steps.Forecast{Seconds: 720, Cost: &steps.Cost{HourlyUSD: 0.249}}})
 	event := func(t float64, typ steps.EventType, stage string, c *steps.Change, message string, elapsed, expect float64) {
 		m.Apply(steps.Event{Time: at(t), Type: typ, Stage: stage, Change: c, Message: message, ElapsedSeconds: elapsed, ExpectSeconds: expect})
 	}
