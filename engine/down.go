@@ -30,6 +30,9 @@ func (r *Runner) Down(ctx context.Context, p *Pipeline, o DownOptions) *RunResul
 			Hints: []string{"type the name of the pipeline whose data is to be destroyed"},
 		}
 	}
+	if err == nil {
+		err = x.ownStore(ctx)
+	}
 	if err != nil {
 		x.fault("", flatten(err)...)
 		return x.close(ctx)

@@ -14,8 +14,8 @@ import (
 // Store keeps the result of every stage and the journal of every run. It is a cache and a record, not the truth: an empty one costs
 // an Observe, nothing else. Implementations write atomically: a reader sees the old or the new result, never a half.
 type Store interface {
-	// Get returns the result of a stage, or nil when there is none. A result that is truncated, of another pipeline or of an unknown
-	// apiVersion is an error that names the file.
+	// Get returns the result of a stage, or nil when there is none. A result that is truncated is an error that names the file; one of
+	// another pipeline or of an unknown apiVersion is a steps.Error with code ForeignResult: the run then stops rather than overwrite it.
 	Get(ctx context.Context, stage string) (*steps.Result, error)
 	Put(ctx context.Context, r steps.Result) error
 	List(ctx context.Context) ([]steps.Result, error)

@@ -50,6 +50,21 @@ func (x *run) put(ctx context.Context, r steps.Result) {
 	}
 }
 
+// ownStore refuses a store that holds another pipeline's results, before they are overwritten. A result that cannot be read is only told.
+func (x *run) ownStore(ctx context.Context) error {
+	for _, s := range x.p.Stages {
+		_, err := x.store.Get(ctx, s.Name)
+		if err == nil {
+			continue
+		}
+		if steps.Classify(err).Code == "ForeignResult" {
+			return err
+		}
+		x.warn(err.Error())
+	}
+	return nil
+}
+
 // resume takes over the id of the last run, and what it finished.
 func (x *run) resume(ctx context.Context) error {
 	runs, err := x.store.Runs(ctx)

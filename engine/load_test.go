@@ -85,6 +85,22 @@ func TestEveryProblemIsPlacedAndHinted(t *testing.T) {
 			src:  head + "  stages:\n    - {name: a, step: make-thing, with: {name: x}, when: stages.q.status == 'Failed'}\n",
 			want: []string{`6:65: spec.stages[0].when: unknown stage "q" | known: a`},
 		},
+		"a quoted condition": {
+			src:  head + "  stages:\n    - {name: a, step: make-thing, with: {name: x}, when: \"stages.q.status == 'Failed'\"}\n",
+			want: []string{`6:66: spec.stages[0].when: unknown stage "q" | known: a`},
+		},
+		"an expression in a folded block": {
+			src:  one("name: >-\n  x\n  ${{ stages.a.outputs.id +\n  stages.a.outputs.idd }}\n"),
+			want: []string{`13:28: spec.stages[1].with.name: unknown output "idd" | did you mean "id"?`},
+		},
+		"a condition in a block": {
+			src:  head + "  stages:\n    - name: a\n      step: make-thing\n      with: {name: x}\n      when: |\n        true &&\n        stages.q.status == 'Failed'\n",
+			want: []string{`11:16: spec.stages[0].when: unknown stage "q" | known: a`},
+		},
+		"an expression behind an alias": {
+			src:  head + "  params: {zone: {default: &z \"${{ params.zone }}\"}}\n  stages:\n    - {name: a, step: make-thing, with: {name: &n \"${{ stages.q.outputs.id }}\"}}\n    - {name: b, step: make-thing, with: {name: *n}}\n",
+			want: []string{"5:28: spec.params.zone.default: a default cannot hold expressions", `7:63: spec.stages[0].with.name: unknown stage "q" | known: a, b`, `8:48: spec.stages[1].with.name: unknown stage "q" | known: a, b`},
+		},
 		"a cycle": {
 			src:  head + "  stages:\n    - {name: a, step: make-thing, with: {name: \"${{ stages.b.outputs.id }}\"}}\n    - {name: b, step: make-thing, needs: [c], with: {name: y}}\n    - {name: c, step: make-thing, needs: [a], with: {name: z}}\n",
 			want: []string{`6:14: stages need each other: a > b > c > a | remove one of the references or needs`},

@@ -96,6 +96,9 @@ func (r *Runner) Run(ctx context.Context, p *Pipeline, o RunOptions) *RunResult 
 	if err == nil {
 		err = x.choose(o)
 	}
+	if err == nil {
+		err = x.ownStore(ctx)
+	}
 	if err == nil && o.Resume {
 		err = x.resume(ctx)
 	}

@@ -234,8 +234,7 @@ func (x *run) derive(ctx context.Context, st *state, fromStore bool) error {
 	st.in = in
 	if fromStore {
 		switch old, err := x.store.Get(ctx, st.stage.Name); {
-		case err != nil:
-			x.warn(err.Error())
+		case err != nil: // told already; what exists is looked at instead
 		case x.usable(old, in.digest):
 			x.setStatus(st, old.Status)
 			return x.setOutputs(st, old.Outputs)

@@ -186,7 +186,16 @@ func place(source string, at *yaml.Node, nth int, text string, offset int) (line
 		}
 		pos += next + 3
 	}
+	if pos < len(source) && (source[pos] == '|' || source[pos] == '>') { // a block: the text begins on the next line
+		pos += max(strings.IndexByte(source[pos:], '\n'), 0)
+	}
 	pos += len(source[pos:]) - len(strings.TrimLeft(source[pos:], " \t\r\n"))
+	if pos < len(source) && text != "" && source[pos] != text[0] && (source[pos] == '"' || source[pos] == '\'') {
+		pos++
+	}
+	if text == "" || pos >= len(source) || source[pos] != text[0] {
+		return at.Line, at.Column // an alias: the text stands elsewhere
+	}
 	return walk(source, pos, text, offset)
 }
 
