@@ -58,6 +58,9 @@ func (m *mission) compare(ctx context.Context) error {
 	last := "no pod runs"
 	look := func(ctx context.Context) (bool, error) {
 		inv, detail, err := m.inventory(ctx)
+		if wait.Err() != nil {
+			return false, context.Cause(wait)
+		}
 		last = detail
 		if err != nil || detail != "" {
 			m.say("new Jenkins: " + detail)

@@ -212,23 +212,6 @@ func (c *cut) takeBaseline(ctx context.Context) error {
 	})
 }
 
-// pauseApplication stops Argo CD from putting the replicas back, and takes the baseline again: builds have ended since.
-func (c *cut) pauseApplication(ctx context.Context) error {
-	if c.args.Application != "" {
-		paused, err := c.kube.PauseApplication(ctx, c.args.ArgoNamespace, c.args.Application)
-		if len(paused) > 0 { // a second call after a crash finds them paused and must not forget what they were
-			c.rec.Cut.Paused = append(c.rec.Cut.Paused, paused...)
-			if werr := c.rec.write(ctx, c.rec.Phase, nil); werr != nil {
-				return errors.Join(werr, c.kube.ResumeApplications(ctx, paused))
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return c.takeBaseline(ctx)
-}
-
 // stop records the replicas before it changes them; the workload itself keeps them too.
 func (c *cut) stop(ctx context.Context) error {
 	st, found, err := c.kube.ReadWorkload(ctx, c.workload)
@@ -248,10 +231,20 @@ func (c *cut) stop(ctx context.Context) error {
 }
 
 func (c *cut) awaitEnd(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.args.StopWithin, &steps.Error{Code: "PodStays", Category: steps.Timeout,
-		Message: fmt.Sprintf("%s: its pod did not end within %s", c.workload, c.args.StopWithin), Hints: []string{"raise `stopWithin`"}})
+	wait, cancel := context.WithTimeout(ctx, c.args.StopWithin)
 	defer cancel()
-	if err := c.kube.WaitPodsGone(ctx, []kube.Workload{c.workload}, func(d string) { c.log.Info(d) }); err != nil {
+	last := ""
+	err := c.kube.WaitPodsGone(wait, []kube.Workload{c.workload}, func(d string) {
+		if d != last {
+			last = d
+			c.log.Info(d)
+		}
+	})
+	if err != nil && wait.Err() != nil && ctx.Err() == nil {
+		return &steps.Error{Code: "PodStays", Category: steps.Timeout, Message: fmt.Sprintf("%s: its pod did not end within %s", c.workload, c.args.StopWithin),
+			Hints: []string{"raise `stopWithin`"}}
+	}
+	if err != nil {
 		return err
 	}
 	return c.stillDown(ctx)

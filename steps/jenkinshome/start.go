@@ -62,10 +62,11 @@ func startOld(ctx context.Context, k *kube.Client, w kube.Workload, rec *record,
 		if _, ready, err := j.Version(ctx); err != nil || !ready {
 			return false, nil
 		}
-		if !stopped {
-			return j.CancelQuietDown(ctx) == nil, nil
+		quiet, err := j.Quieting(ctx)
+		if err != nil {
+			return stopped, nil // a Jenkins that was started anew is not quiet, and we may have no access
 		}
-		return true, nil
+		return !quiet || j.CancelQuietDown(ctx) == nil, nil
 	}
 	if err := kube.Await(wait, 2*time.Second, up); err != nil {
 		say("the old Jenkins was started, but does not answer yet")

@@ -56,15 +56,16 @@ type stage struct {
 	log      bytes.Buffer
 	logMu    sync.Mutex
 
-	mu      sync.Mutex
-	kill    func(moverLog string) bool // whether a mover dies with this line of its log
-	running sync.WaitGroup
-	cancels map[string]context.CancelFunc // of running mover pods
-	noMover bool                          // pods stay pending
-	events  int                           // of all orchestrators
-	crashAt int                           // which of them ends its orchestrator by crash
-	crash   func()
-	notes   []string
+	mu       sync.Mutex
+	kill     func(moverLog string) bool // whether a mover dies with this line of its log
+	running  sync.WaitGroup
+	cancels  map[string]context.CancelFunc // of running mover pods
+	podStays bool                          // of the old Jenkins, when it is scaled to 0
+	noMover  bool                          // pods stay pending
+	events   int                           // of all orchestrators
+	crashAt  int                           // which of them ends its orchestrator by crash
+	crash    func()
+	notes    []string
 }
 
 const (
@@ -187,7 +188,9 @@ volumes: [{name: home, hostPath: {path: /var/lib/jenkins}}]}, status: {phase: Ru
 		}
 		if replicas(now) == 0 && s.old.get(oldPod) != nil {
 			time.Sleep(3 * time.Second)
-			s.old.remove(oldPod)
+			if now := s.old.get(oldDeploy); now != nil && replicas(now) == 0 && !s.podStays {
+				s.old.remove(oldPod)
+			}
 		}
 	case strings.HasPrefix(path, oldJobs) && old == nil:
 		s.runJob(path)
