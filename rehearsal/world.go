@@ -223,7 +223,7 @@ func (w *world) env() []string {
 		"HOME=" + w.home(), "KUBECONFIG=" + w.kubeconfig(), "PATH=" + w.opts.Getenv("PATH"), "TERM=" + w.opts.Getenv("TERM"),
 		"LANG=" + w.opts.Getenv("LANG"), "TMPDIR=" + w.opts.Getenv("TMPDIR"),
 		"AWS_ENDPOINT_URL=" + w.baseURL, "AWS_REGION=" + w.outline.Spec.Region, "AWS_EC2_METADATA_DISABLED=true",
-		"AWS_ACCESS_KEY_ID=" + aws.FixtureAccessKey, "AWS_SECRET_ACCESS_KEY=" + aws.FixtureSecretKey,
+		"AWS_ACCESS_KEY_ID=" + w.access.ID, "AWS_SECRET_ACCESS_KEY=" + w.access.Secret,
 		fmt.Sprintf("PIPECTL_SPEED=%g", w.opts.Speed), "PIPECTL_MIRRORS=" + w.mirrors(), "PIPECTL_MOVER_IMAGE=pipectl:rehearsal",
 	}
 	for name, value := range w.secrets {
