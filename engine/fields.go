@@ -72,7 +72,7 @@ func (s *Stage) evaluate(p *Pipeline, v values) (inputs, spec.Problems) {
 			in.Partial = append(in.Partial, f.path)
 			in.deferred = append(in.deferred, Deferred{Path: f.path, After: f.after(v.unknown)})
 		case err != nil:
-			problems = append(problems, spec.Problem{File: p.File, Line: f.node.Line, Col: f.node.Column, Path: f.path, Message: err.Error()})
+			problems = append(problems, spec.Problem{File: p.File, Line: f.node.Line, Col: f.node.Column, Path: f.path, Message: err.Error(), Hint: guard(err)})
 		case isSecret && v.secrets == nil:
 			in.Partial = append(in.Partial, f.path)
 		case isSecret:
@@ -87,6 +87,14 @@ func (s *Stage) evaluate(p *Pipeline, v values) (inputs, spec.Problems) {
 		in.digest = digest(s.Definition.Name, replace(s.with, masked))
 	}
 	return in, problems
+}
+
+// guard is the hint for a value that is absent.
+func guard(err error) string {
+	if !strings.Contains(err.Error(), "no such key") {
+		return ""
+	}
+	return "it may be absent (an optional param, a stage that was skipped): guard it, as in \"${{ has(params.x) ? params.x : 'other' }}\""
 }
 
 func (f field) value(v values) (any, error) {

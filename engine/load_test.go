@@ -172,7 +172,7 @@ func TestEveryProblemIsPlacedAndHinted(t *testing.T) {
 		},
 		"an optional param without a value, used without a guard": {
 			src:  head + "  params: {z: {optional: true}}\n  stages:\n    - {name: a, step: make-thing, with: {name: \"${{ params.z }}\"}}\n",
-			want: []string{`7:48: spec.stages[0].with.name: params.z: no such key: z`},
+			want: []string{`7:48: spec.stages[0].with.name: params.z: no such key: z | it may be absent (an optional param, a stage that was skipped): guard it, as in "${{ has(params.x) ? params.x : 'other' }}"`},
 		},
 		"an unquoted conditional": {
 			src:  one("name: ${{ true ? 'a' : 'b' }}\n"),

@@ -218,6 +218,26 @@ func TestConfirmedStages(t *testing.T) {
 	}
 }
 
+func TestASkippedStageHasNoOutputsAndHasSaysSo(t *testing.T) {
+	t.Parallel()
+	src := head + `  params: {on: {type: bool, default: false}}
+  stages:
+    - {name: a, step: make-thing, when: params.on, with: {name: ta}}
+    - {name: b, step: make-thing, with: {name: "${{ has(stages.a.outputs.id) ? stages.a.outputs.id : 'none' }}"}}
+    - {name: c, step: make-thing, when: "stages.a.status == 'Skipped'", with: {name: tc}}
+`
+	w := newWorld()
+	res := runner(nil).Run(t.Context(), load(t, w, src), engine.RunOptions{})
+	if statuses(res) != "a:Skipped b:Succeeded c:Succeeded" || w.things["none"] != 1 || w.count("observe ta") != 0 {
+		t.Errorf("%s %+v %v", statuses(res), res.Errors, w.things)
+	}
+	bare := strings.Replace(src, "has(stages.a.outputs.id) ? stages.a.outputs.id : 'none'", "stages.a.outputs.id", 1)
+	res = runner(nil).Run(t.Context(), load(t, newWorld(), bare), engine.RunOptions{})
+	if res.ExitCode() != 2 || !strings.Contains(res.Errors[0].Message, "p.yaml:8:48: name: stages.a.outputs.id: no such key: id") {
+		t.Errorf("exit %d, %+v", res.ExitCode(), res.Errors)
+	}
+}
+
 func TestADeclinedPlanChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
