@@ -43,7 +43,7 @@ func (a *app) tell(q engine.Question) {
 		fmt.Fprint(a.stderr, "\n Remove all of it, data too? [y/N] ")
 	default:
 		if q.Plan != nil {
-			view.Plan(a.stderr, q.Plan, st)
+			view.Down(a.stderr, q.Plan, st)
 		}
 		view.Ask(a.stderr, "down", q.Text, st)
 		fmt.Fprint(a.stderr, "\n Remove all but the data? [y/N] ")

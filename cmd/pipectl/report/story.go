@@ -2,6 +2,7 @@ package report
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -31,6 +32,7 @@ type stage struct {
 	Name, Step string
 	Status     steps.Status
 	Good       bool
+	Open       bool // shows its resources at once: it failed, or took longest
 	Message    string
 	From, To   time.Time
 	Left, Wide float64 // of the whole run
@@ -184,21 +186,38 @@ func (s *story) arrange() {
 			b.Left, b.Wide, b.Took = place(b.From, b.To)
 		}
 	}
+	var longest *stage
+	for _, st := range s.Stages {
+		st.Open = !st.Good
+		if longest == nil || st.Took > longest.Took {
+			longest = st
+		}
+	}
+	if longest != nil {
+		longest.Open = true
+	}
+	s.Ticks = ticks(total)
+}
+
+// ticks are round times, at most ten of them.
+func ticks(total time.Duration) []tick {
+	var out []tick
 	for _, step := range []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour} {
 		if total/step <= 10 {
 			for at := time.Duration(0); at <= total; at += step {
-				s.Ticks = append(s.Ticks, tick{float64(at) / float64(total), label(at)})
+				out = append(out, tick{float64(at) / float64(total), label(at)})
 			}
-			break
+			return out
 		}
 	}
+	return nil
 }
 
 func label(d time.Duration) string {
-	if d < time.Minute && d%time.Second == 0 {
-		return d.String()
+	if d < time.Minute {
+		return fmt.Sprintf("%d s", int(d/time.Second))
 	}
-	return d.Truncate(time.Second).String()
+	return fmt.Sprintf("%d:%02d", int(d/time.Minute), int(d/time.Second)%60)
 }
 
 func good(s steps.Status) bool {

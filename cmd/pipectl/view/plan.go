@@ -15,9 +15,17 @@ import (
 
 // Plan writes what a run would do, for people: changes, cost, expected time, and what is known only later and why.
 func Plan(w io.Writer, p *engine.PlanReport, st Style) {
-	d := planText{w: w, p: p, st: st}
+	draw(planText{w: w, p: p, st: st, verb: "plan"})
+}
+
+// Down writes what going down would remove.
+func Down(w io.Writer, p *engine.PlanReport, st Style) {
+	draw(planText{w: w, p: p, st: st, verb: "down"})
+}
+
+func draw(d planText) {
 	d.heading()
-	for _, s := range p.Stages {
+	for _, s := range d.p.Stages {
 		if s.State != engine.NotPlanned {
 			d.stage(s)
 		}
@@ -26,15 +34,16 @@ func Plan(w io.Writer, p *engine.PlanReport, st Style) {
 }
 
 type planText struct {
-	w  io.Writer
-	p  *engine.PlanReport
-	st Style
+	w    io.Writer
+	p    *engine.PlanReport
+	st   Style
+	verb string
 }
 
 func (d planText) line(format string, args ...any) { fmt.Fprintf(d.w, format+"\n", args...) }
 
 func (d planText) heading() {
-	title := d.st.paint(bold, "plan "+d.p.Pipeline)
+	title := d.st.paint(bold, d.verb+" "+d.p.Pipeline)
 	if d.p.Identity != "" {
 		title += d.st.paint(dim, d.st.dot()+d.p.Identity)
 	}
@@ -52,6 +61,9 @@ func (d planText) stage(s engine.StagePlan) {
 	d.line(" %s", st.ends(strings.TrimRight(name+"  "+d.state(s), " "), st.paint(dim, right), st.width()-2))
 	for _, g := range group(s.Changes) {
 		d.group(g)
+	}
+	if d.verb == "down" {
+		return // notes and questions are about making it
 	}
 	for _, n := range s.Forecast.Notes {
 		d.wrap("   "+st.paint(yellow, st.pick("•", "*"))+" ", flat(n))
@@ -226,11 +238,14 @@ func (d planText) cost(c *steps.Cost) {
 		}
 	}
 	const hoursPerMonth = 730
-	least := ""
+	least, stands := "", " while it stands"
+	if d.verb == "down" {
+		stands = " now"
+	}
 	if len(d.p.Deferred) > 0 {
 		least = "at least "
 	}
-	text := least + st.paint(bold, Money(c.HourlyUSD)) + fmt.Sprintf(" while it stands (%.0f USD a month)", c.HourlyUSD*hoursPerMonth)
+	text := least + st.paint(bold, Money(c.HourlyUSD)) + stands + fmt.Sprintf(" (%.0f USD a month)", c.HourlyUSD*hoursPerMonth)
 	if rest > 0 {
 		text += fmt.Sprintf(", %.2f USD a month after `pipectl down`", rest*hoursPerMonth)
 	}
