@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -47,23 +48,13 @@ func (r *Redactor) Add(value string) {
 		}
 	}
 	var pairs []string
-	longest := slices.SortedFunc(keysOf(r.spellings), func(a, b string) int {
+	longest := slices.SortedFunc(maps.Keys(r.spellings), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
 	})
 	for _, s := range longest {
 		pairs = append(pairs, s, "***")
 	}
 	r.replacer = strings.NewReplacer(pairs...)
-}
-
-func keysOf(m map[string]bool) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // spellings gives the ways in which a value may be written: as it is, in JSON, in URLs, and in base64 wherever in a longer text it

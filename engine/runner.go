@@ -81,7 +81,7 @@ func (x *run) close(ctx context.Context) *RunResult {
 	if x.verb == "run" && len(x.p.Outputs) > 0 {
 		res.Outputs = clean(x.redact, x.outputs())
 	}
-	if x.began.IsZero() || !x.journaled {
+	if !x.journaled {
 		return res
 	}
 	x.journal(ctx, entry{Event: "run_done", Verb: x.verb, Status: res.Status, Exit: res.Exit})

@@ -3,7 +3,6 @@ package expr
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -191,9 +190,4 @@ func (x *Expr) Eval(vars Vars, unknown []Ref) (any, error) {
 		return nil, fmt.Errorf("%s: %w", x.Source, err)
 	}
 	return v, nil
-}
-
-// Uses reports whether the expression reads something at or below ref.
-func (x *Expr) Uses(ref ...string) bool {
-	return slices.ContainsFunc(x.Refs, func(r Ref) bool { return len(r) >= len(ref) && slices.Equal(r[:len(ref)], ref) })
 }

@@ -12,9 +12,8 @@ import (
 
 // Part is a piece of a scalar: literal text, or the source of an expression.
 type Part struct {
-	Text   string
-	Expr   bool
-	Offset int // of Text in the scalar
+	Text string
+	Expr bool
 }
 
 // Split cuts a scalar at its `${{ }}`. A literal `${{` is written `$${{`.
@@ -34,9 +33,7 @@ func Split(s string) ([]Part, error) {
 			if lit != "" {
 				parts = append(parts, Part{Text: lit})
 			}
-			inner := s[i+3 : i+3+n]
-			lead := len(inner) - len(strings.TrimLeft(inner, " \t\r\n"))
-			parts = append(parts, Part{Text: strings.TrimSpace(inner), Expr: true, Offset: i + 3 + lead})
+			parts = append(parts, Part{Text: strings.TrimSpace(s[i+3 : i+3+n]), Expr: true})
 			lit, i = "", i+3+n+2
 		default:
 			lit += s[i : i+1]
