@@ -53,7 +53,9 @@ func TagAtCreate(kind ec2types.ResourceType, tags map[string]string) []ec2types.
 }
 
 // OwnedBy is the filter for all EC2 resources of one kind that identity owns.
-func OwnedBy(identity string) []ec2types.Filter { return []ec2types.Filter{Filter("tag:"+TagIdentity, identity)} }
+func OwnedBy(identity string) []ec2types.Filter {
+	return []ec2types.Filter{Filter("tag:"+TagIdentity, identity)}
+}
 
 // Filter is one EC2 filter.
 func Filter(name string, values ...string) ec2types.Filter {

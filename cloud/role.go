@@ -69,4 +69,3 @@ func (s *Session) DeleteRole(ctx context.Context, role string) error {
 	_, err = s.IAM.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: &role})
 	return err
 }
-

@@ -6,12 +6,14 @@ package cloudtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,6 +23,7 @@ import (
 	"pipectl.dev/cloud"
 	emulator "pipectl.dev/rehearsal/aws"
 	"pipectl.dev/steps"
+	"pipectl.dev/steps/steptest"
 )
 
 // World is one account and what a step reported while it worked in it.
@@ -29,8 +32,11 @@ type World struct {
 	Open cloud.Opener
 
 	stand  *emulator.StandIn
+	region string
+	speed  float64
 	mu     sync.Mutex
 	events []steps.Event
+	hooks  []hook
 	runs   int
 }
 
@@ -41,17 +47,45 @@ func New(t *testing.T, o emulator.Options) *World {
 	if o.World == nil {
 		o.World = stand
 	}
-	c := emulator.New(o)
-	t.Cleanup(c.Close)
-	cfg := aws.Config{
-		Region:      emulator.FixtureRegion,
-		Credentials: credentials.NewStaticCredentialsProvider(emulator.FixtureAccessKey, emulator.FixtureSecretKey, ""),
-	}
+	w := &World{stand: stand, region: emulator.FixtureRegion, speed: max(o.Speed, 1)}
 	if o.Region != "" {
-		cfg.Region = o.Region
+		w.region = o.Region
 	}
-	client := &http.Client{Transport: c.RoundTripper()}
-	return &World{Cloud: c, stand: stand, Open: cloud.NewOpener(cloud.Options{Config: &cfg, HTTPClient: client, Speed: max(o.Speed, 1)})}
+	o.Ledger = w.ledger
+	w.Cloud = emulator.New(o)
+	t.Cleanup(w.Close)
+	w.Open, _ = w.Process()
+	return w
+}
+
+// Process is another client of the account: its sessions stop dead when it is killed, even in the middle of a call.
+func (w *World) Process() (open cloud.Opener, kill func()) {
+	cfg := aws.Config{Region: w.region, Credentials: credentials.NewStaticCredentialsProvider(emulator.FixtureAccessKey, emulator.FixtureSecretKey, "")}
+	wire := &mortal{next: w.RoundTripper()}
+	client := &http.Client{Transport: wire}
+	return cloud.NewOpener(cloud.Options{Config: &cfg, HTTPClient: client, Speed: w.speed}), func() { wire.dead.Store(true) }
+}
+
+// mortal is a wire that can be cut for good.
+type mortal struct {
+	next http.RoundTripper
+	dead atomic.Bool
+}
+
+var errKilled = errors.New("the process was killed")
+
+func (m *mortal) RoundTrip(r *http.Request) (*http.Response, error) {
+	if m.dead.Load() {
+		return nil, errKilled
+	}
+	resp, err := m.next.RoundTrip(r)
+	if m.dead.Load() {
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return nil, errKilled
+	}
+	return resp, err
 }
 
 // Env is the environment of a new run of pipeline "blog".
@@ -167,4 +201,39 @@ func (w *World) Down(ctx context.Context, d steps.Definition, in steps.Input, wi
 		return fmt.Errorf("release: %w", err)
 	}
 	return d.Delete(ctx, env, in, steps.DeleteOptions{WithData: withData})
+}
+
+// Steptest is the world as the conformance suite wants it.
+func (w *World) Steptest(d steps.Definition, with string, foreign func(*testing.T) func() string) steptest.World {
+	return steptest.World{
+		Step: d, With: with, Identity: w.Env().Identity, Foreign: foreign,
+		Writes: func() int { _, writes := w.Count(0); return writes },
+	}
+}
+
+// OnCall runs do when the next call of service and action reaches the account.
+func (w *World) OnCall(service, action string, do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hooks = append(w.hooks, hook{service, action, do})
+}
+
+type hook struct {
+	service, action string
+	do              func()
+}
+
+// ledger runs the hooks; the emulator calls it for every call, after it was carried out and before it is answered.
+func (w *World) ledger(c emulator.Call) {
+	w.mu.Lock()
+	i := slices.IndexFunc(w.hooks, func(h hook) bool { return h.service == c.Service && h.action == c.Action })
+	var do func()
+	if i >= 0 {
+		do = w.hooks[i].do
+		w.hooks = slices.Delete(w.hooks, i, i+1)
+	}
+	w.mu.Unlock()
+	if do != nil {
+		do()
+	}
 }

@@ -159,5 +159,7 @@ func orNone(text string) string {
 	return text
 }
 
-func immutable(drift []string) bool { return slices.ContainsFunc(drift, func(d string) bool { return !mendable(d) }) }
-func mendable(d string) bool        { return !strings.HasSuffix(d, fixed) }
+func immutable(drift []string) bool {
+	return slices.ContainsFunc(drift, func(d string) bool { return !mendable(d) })
+}
+func mendable(d string) bool { return !strings.HasSuffix(d, fixed) }

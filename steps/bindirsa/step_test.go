@@ -217,7 +217,9 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 			w.SeedRole("theirs", `{"Version":"2012-10-17","Statement":[]}`)
 		}, csi + "roleName: theirs\n", "NotOurs", 12},
 		"a service account that must be there": {func(*testing.T, *cloudtest.World) {}, strings.Replace(csi, "ebs-csi-controller-sa}", "typo, create: false}", 1), "NoServiceAccount", 10},
-		"no permission":                        {func(_ *testing.T, w *cloudtest.World) { w.AddFault(emulator.Fault{Service: "iam", Action: "CreateRole", Kind: "access-denied"}) }, csi, "AccessDenied", 11},
+		"no permission": {func(_ *testing.T, w *cloudtest.World) {
+			w.AddFault(emulator.Fault{Service: "iam", Action: "CreateRole", Kind: "access-denied"})
+		}, csi, "AccessDenied", 11},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -45,8 +45,8 @@ func (s *state) newLooks() looks {
 			return field(o, err, func() ([]ec2types.LaunchTemplate, *string) { return o.LaunchTemplates, o.NextToken })
 		}),
 		policies: map[string]*cloud.Look[[]string]{clusterRole.part: s.attached(clusterRole), nodeRole.part: s.attached(nodeRole)},
-		cluster: &cloud.Look[*ekstypes.Cluster]{Fetch: s.describeCluster},
-		types:   &cloud.Look[map[string]ec2types.InstanceTypeInfo]{Fetch: s.describeTypes},
+		cluster:  &cloud.Look[*ekstypes.Cluster]{Fetch: s.describeCluster},
+		types:    &cloud.Look[map[string]ec2types.InstanceTypeInfo]{Fetch: s.describeTypes},
 	}
 }
 

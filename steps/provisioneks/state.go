@@ -81,7 +81,7 @@ type looks struct {
 	tables    *cloud.Look[[]ec2types.RouteTable]
 	templates *cloud.Look[[]ec2types.LaunchTemplate]
 	policies  map[string]*cloud.Look[[]string] // ARNs attached to a role, by its part
-	cluster   *cloud.Look[*ekstypes.Cluster] // nil: there is none
+	cluster   *cloud.Look[*ekstypes.Cluster]   // nil: there is none
 	types     *cloud.Look[map[string]ec2types.InstanceTypeInfo]
 }
 

@@ -183,5 +183,3 @@ func precondition(code, message string, hints ...string) error {
 	}
 	return e
 }
-
-
