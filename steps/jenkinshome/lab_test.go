@@ -1,0 +1,208 @@
+package jenkinshome
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/kube"
+	"pipectl.dev/kube/labtest"
+	emu "pipectl.dev/rehearsal/aws"
+	"pipectl.dev/steps"
+	"pipectl.dev/treecopy"
+	"pipectl.dev/treecopy/treetest"
+)
+
+// TestMain also plays the pipectl binary: the lab's kubelet starts this very file for containers of pipectl's image.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "mover" {
+		ctx, stop := signalContext()
+		code := Mover(ctx, os.Args[2:], os.Stderr)
+		stop()
+		os.Exit(code)
+	}
+	labtest.Main(m)
+}
+
+// disks makes the links that an attached volume is, as the rehearsal does.
+type disks struct {
+	emu.World
+	lab *labtest.Lab
+}
+
+func (d disks) VolumeAttached(instance, volume, _ string) {
+	dir := filepath.Join(d.lab.Dir, "nodes", instance, "devices")
+	_ = os.MkdirAll(dir, 0o755)
+	_ = os.MkdirAll(filepath.Join(d.lab.Dir, "volumes", volume), 0o755)
+	_ = os.Symlink(filepath.Join(d.lab.Dir, "volumes", volume), filepath.Join(dir, volume))
+}
+
+func (d disks) VolumeDetached(instance, volume string) {
+	_ = os.Remove(filepath.Join(d.lab.Dir, "nodes", instance, "devices", volume))
+}
+
+const labObjects = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: jenkins}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: fresh}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: jenkins, namespace: jenkins}
+spec:
+  replicas: 1
+  strategy: {type: Recreate}
+  selector: {matchLabels: {app: jenkins}}
+  template:
+    metadata: {labels: {app: jenkins}}
+    spec:
+      terminationGracePeriodSeconds: 5
+      containers:
+        - name: jenkins
+          image: docker.io/jenkins/jenkins:2.528.1
+          ports: [{name: http, containerPort: 8080}]
+          readinessProbe: {httpGet: {path: /login, port: http}, periodSeconds: 1}
+          volumeMounts: [{name: home, mountPath: /var/jenkins_home}]
+      volumes: [{name: home, hostPath: {path: /var/lib/jenkins}}]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: jenkins, namespace: fresh}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: jenkins}}
+  serviceName: jenkins
+  template:
+    metadata: {labels: {app: jenkins}}
+    spec:
+      containers:
+        - name: jenkins
+          image: docker.io/jenkins/jenkins:2.528.1
+          ports: [{name: http, containerPort: 8080}]
+          volumeMounts: [{name: home, mountPath: /var/jenkins_home}]
+      volumes: [{name: home, hostPath: {path: /fresh}}]
+`
+
+func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
+	lab := labtest.Cluster(t)
+	account := emu.New(emu.Options{NoLag: true, Speed: 20, World: disks{lab: lab}})
+	t.Cleanup(account.Close)
+	machine, err := account.SeedInstance(emu.InstanceSeed{PrivateIP: "172.31.0.10", Zone: "ap-northeast-2a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(lab.Dir, "nodes", machine.ID, "root")
+	home := filepath.Join(root, "var/lib/jenkins")
+	sum := sha256.Sum256([]byte("11aa22bb"))
+	if err := os.MkdirAll(filepath.Dir(home), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := treetest.JenkinsHome(home, treetest.Options{Files: 2000, Seed: 5, TokenSHA256: []string{hex.EncodeToString(sum[:])}}); err != nil {
+		t.Fatal(err)
+	}
+	lab.AddNode(t, labtest.Node{Name: "old-1", InstanceID: machine.ID, PrivateIP: "172.31.0.10", Zone: machine.Zone, Region: emu.FixtureRegion})
+	k, err := kube.Open(t.Context(), steps.ClusterRef{Kubeconfig: lab.Kubeconfig}, kube.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	applyText(t, k, labObjects)
+	awaitReady(t, k, kube.Workload{Kind: "Deployment", Namespace: "jenkins", Name: "jenkins"})
+
+	volume, err := account.SeedVolume("ap-northeast-2a", 20, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := aws.Config{Region: emu.FixtureRegion, HTTPClient: &http.Client{Transport: account.RoundTripper()},
+		Credentials: credentials.NewStaticCredentialsProvider(emu.FixtureAccessKey, emu.FixtureSecretKey, "")}
+	session, err := cloud.Open(t.Context(), cloud.Options{Region: emu.FixtureRegion, Config: &cfg, Speed: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := base{func(context.Context, string) (*cloud.Session, error) { return session, nil },
+		func(context.Context, steps.ClusterRef) (*kube.Client, error) { return k, nil }, Options{Image: "registry.invalid/pipectl:test"}}
+	s := &stage{t: t, volume: volume, dir: t.TempDir()}
+	ref := steps.ClusterRef{Kubeconfig: lab.Kubeconfig}
+	spec := s.precopySpec()
+	spec.From.Cluster = ref
+
+	pre, err := precopyStep{b}.Apply(t.Context(), s.env("lab-1"), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("precopy: %+v", pre.Figures)
+	m := s.migrateSpec(pre.Move)
+	m.Jenkins.Token = steps.NewSecret("11aa22bb")
+	plan, err := migrateStep{b}.Plan(t.Context(), s.env("lab-1"), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(plan.Forecast.Confirm)
+	out, err := migrateStep{b}.Apply(t.Context(), s.env("lab-1"), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("migrate: %+v", out.Downtime)
+	fs := filepath.Join(lab.Dir, "volumes", volume, "fs")
+	old, err := treecopy.Digest(t.Context(), home, treecopy.Options{Excludes: defaultExcludes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := treecopy.Digest(t.Context(), fs, treecopy.Options{Excludes: defaultExcludes})
+	if err != nil || now.ManifestHash != old.ManifestHash || out.Move.Hash != old.ManifestHash {
+		t.Fatalf("the copy differs: %v, %s, %s, %s", err, old.ManifestHash, now.ManifestHash, out.Move.Hash)
+	}
+
+	if err := os.Symlink(fs, filepath.Join(root, "fresh")); err != nil {
+		t.Fatal(err)
+	}
+	fresh := kube.Workload{Kind: "StatefulSet", Namespace: "fresh", Name: "jenkins"}
+	if err := k.Scale(t.Context(), fresh, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	v := s.verifySpec(pre.Move)
+	v.Cluster, v.Namespace, v.Jenkins.Token = ref, "fresh", steps.NewSecret("11aa22bb")
+	check, err := verifyStep{b}.Apply(t.Context(), s.env("lab-1"), v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("verify: %+v", check)
+}
+
+func applyText(t *testing.T, k *kube.Client, text string) {
+	t.Helper()
+	var objs []*unstructured.Unstructured
+	for _, doc := range bytes.Split([]byte(text), []byte("\n---\n")) {
+		objs = append(objs, &unstructured.Unstructured{Object: decodeObject(doc)})
+	}
+	if _, err := k.Apply(t.Context(), objs, kube.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func awaitReady(t *testing.T, k *kube.Client, w kube.Workload) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := kube.Await(ctx, 200*time.Millisecond, func(ctx context.Context) (bool, error) {
+		st, _, err := k.ReadWorkload(ctx, w)
+		return st.Ready > 0, err
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", w, err)
+	}
+}
