@@ -12,6 +12,7 @@ import (
 	"pipectl.dev/steps/installaddon"
 	"pipectl.dev/steps/jenkinshome"
 	"pipectl.dev/steps/provisioneks"
+	"pipectl.dev/steps/syncargocd"
 )
 
 // Deps is what steps need of the outside. Openers are lazy and cached, so validate and schema need no credentials.
@@ -34,5 +35,6 @@ func All(d Deps) []steps.Definition {
 		jenkinshome.NewMigrate(d.AWS, d.Kube, jenkinshome.Options{Image: d.MoverImage}),
 		jenkinshome.NewVerify(d.AWS, d.Kube, jenkinshome.Options{Image: d.MoverImage}),
 		attachvolume.New(d.AWS, d.Kube),
+		syncargocd.New(d.Kube),
 	}
 }
