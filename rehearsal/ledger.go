@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"pipectl.dev/rehearsal/aws"
 )
@@ -53,7 +52,6 @@ type tally struct {
 	Other  int            `json:"otherWrites"`     // locks, tokens, tags
 	Reads  int            `json:"reads"`           //
 	By     map[string]int `json:"byService"`       //
-	Span   time.Duration  `json:"-"`               // on the cloud's clock, first call to last
 	Wrote  []string       `json:"wrote,omitempty"` // the managed writes, for a message
 }
 
@@ -61,8 +59,7 @@ func (l *ledger) since(mark int) tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := tally{By: map[string]int{}}
-	calls := l.calls[mark:]
-	for _, c := range calls {
+	for _, c := range l.calls[mark:] {
 		t.Calls++
 		t.By[c.Service]++
 		switch {
@@ -74,9 +71,6 @@ func (l *ledger) since(mark int) tally {
 		default:
 			t.Other++
 		}
-	}
-	if len(calls) > 1 {
-		t.Span = calls[len(calls)-1].Time.Sub(calls[0].Time)
 	}
 	return t
 }

@@ -186,12 +186,11 @@ type summary struct {
 }
 
 type actSummary struct {
-	Act          string  `json:"act"`
-	Exit         int     `json:"exit"`
-	Seconds      float64 `json:"seconds"`
-	CloudSeconds float64 `json:"cloudSeconds"` // on the emulated cloud's clock
-	Killed       int     `json:"killed,omitempty"`
-	Calls        tally   `json:"calls"`
+	Act     string  `json:"act"`
+	Exit    int     `json:"exit"`
+	Seconds float64 `json:"seconds"`
+	Killed  int     `json:"killed,omitempty"`
+	Calls   tally   `json:"calls"`
 }
 
 func (p *play) report() error {
@@ -200,7 +199,7 @@ func (p *play) report() error {
 		Seconds: (time.Since(p.began) + p.world.started).Seconds(), Start: p.world.started.Seconds(), Checks: p.checks,
 	}
 	for _, o := range p.acts {
-		s.Acts = append(s.Acts, actSummary{Act: o.Verb, Exit: o.Exit, Seconds: o.Duration.Seconds(), CloudSeconds: o.Tally.Span.Seconds(), Killed: o.Killed, Calls: o.Tally})
+		s.Acts = append(s.Acts, actSummary{Act: o.Verb, Exit: o.Exit, Seconds: o.Duration.Seconds(), Killed: o.Killed, Calls: o.Tally})
 	}
 	if p.world.opts.JSON {
 		enc := json.NewEncoder(p.world.opts.Stdout)
@@ -214,10 +213,9 @@ func (p *play) report() error {
 func (s summary) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "rehearsal of %s: %.0f s, of it %.0f s to start the world\n\n", s.Pipeline, s.Seconds, s.Start)
-	fmt.Fprintf(&b, "  %-16s %6s %9s %11s %7s %7s\n", "act", "exit", "seconds", "cloud time", "reads", "writes")
+	fmt.Fprintf(&b, "  %-16s %6s %9s %7s %7s\n", "act", "exit", "seconds", "reads", "writes")
 	for _, a := range s.Acts {
-		cloud := (time.Duration(a.CloudSeconds) * time.Second).String()
-		fmt.Fprintf(&b, "  %-16s %6d %9.1f %11s %7d %7d\n", a.Act, a.Exit, a.Seconds, cloud, a.Calls.Reads, a.Calls.Writes)
+		fmt.Fprintf(&b, "  %-16s %6d %9.1f %7d %7d\n", a.Act, a.Exit, a.Seconds, a.Calls.Reads, a.Calls.Writes)
 	}
 	b.WriteString("\n")
 	for _, c := range s.Checks {
