@@ -80,7 +80,7 @@ func stagesOf(p *engine.Pipeline, verb string) []view.Stage {
 // picture shows an event in the picture, and what must not be missed above it.
 func (g *progress) picture(ev steps.Event) {
 	g.model.Apply(ev)
-	if bad(ev) {
+	if ev.Type == steps.Diagnostic { // a failure is told by the stage's own line
 		view.NewLines(g.screen, g.app.style(g.app.stderr)).Apply(ev)
 	}
 }

@@ -86,9 +86,9 @@ func (s *session) wire(speed float64) error {
 	return nil
 }
 
-// again is this call without what only this call needs, for the hints that say how to carry on.
+// again is the file and the flags of this call that another one needs too, for the hints that say how to carry on.
 func (s *session) again() []string {
-	out := []string{"pipectl", s.c.Command.Name}
+	var out []string
 	if s.c.NArg() > 0 {
 		out = append(out, s.c.Args().First())
 	}

@@ -184,13 +184,30 @@ func sign(v steps.Verb) (sign, color string) {
 // wrap writes text after lead, further lines aligned below its beginning.
 func (d planText) wrap(lead, text string) {
 	indent := ansi.StringWidth(lead)
-	wrapped := ansi.Wordwrap(text, max(d.st.width()-indent-1, 20), "")
-	for i, l := range strings.Split(wrapped, "\n") {
+	for i, l := range fill(text, max(d.st.width()-indent-1, 20)) {
 		if i > 0 {
 			lead = strings.Repeat(" ", indent)
 		}
 		d.line("%s%s", lead, l)
 	}
+}
+
+// fill breaks text at spaces into lines of at most n cells; a longer word has a line of its own. Names are not broken at their dashes.
+func fill(text string, n int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case ansi.StringWidth(line)+1+ansi.StringWidth(word) <= n:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
 }
 
 func (d planText) total() {
