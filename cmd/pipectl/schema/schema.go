@@ -192,9 +192,9 @@ func typeOf(s *jsonschema.Schema) string {
 	case len(s.Enum) > 0:
 		words := make([]string, len(s.Enum))
 		for i, e := range s.Enum {
-			words[i] = text(e)
+			words[i] = "`" + text(e) + "`"
 		}
-		return strings.Join(words, " or ")
+		return strings.Join(words, ", ")
 	case strings.HasPrefix(s.Pattern, "^([0-9]+(\\.[0-9]+)?(ns"):
 		return "duration"
 	case strings.HasSuffix(s.Pattern, "(Ki|Mi|Gi|Ti)$"):
