@@ -26,7 +26,7 @@ func (m *mission) observeTarget(ctx context.Context, w *World) error {
 		m.target = k
 	}
 	var err error
-	w.New, err = life2(ctx, m.target, m.newWorkload())
+	w.New, err = lifeOf(ctx, m.target, m.newWorkload())
 	if unreachable(err) {
 		w.New, err = Unknown, nil
 	}

@@ -162,3 +162,15 @@ func TestEveryActionHasAScript(t *testing.T) {
 		}
 	}
 }
+
+func TestWhereNobodyAsksTheSourceTheTableDoesNotNeedIt(t *testing.T) {
+	worlds(func(s State, w World, v Verb) {
+		if !needsNoSource(s, w.Volume, v) {
+			return
+		}
+		blind := World{Volume: w.Volume, Old: Unknown, New: Unknown, Check: w.Check, OnDiff: w.OnDiff}
+		if a, b := decide(s, w, v), decide(s, blind, v); a.Do != b.Do {
+			t.Fatalf("%q %+v %s: %s with the source, %s without", s, w, v, a.Do, b.Do)
+		}
+	})
+}

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/jenkinshome/device"
@@ -289,19 +287,4 @@ func (c *cut) awaitAck(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// livePod is the running pod of a workload.
-func livePod(ctx context.Context, k *kube.Client, w kube.Workload) (*corev1.Pod, error) {
-	pods, err := k.PodsOf(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	for i := range pods {
-		if pods[i].DeletionTimestamp == nil && pods[i].Status.Phase == corev1.PodRunning {
-			return &pods[i], nil
-		}
-	}
-	return nil, &steps.Error{Code: "NoPod", Category: steps.Unhealthy, Retryable: true, Message: w.String() + ": has no running pod",
-		Hints: []string{"see `kubectl describe " + strings.ToLower(w.Kind) + " " + w.Name + " -n " + w.Namespace + "`"}}
 }

@@ -3,11 +3,13 @@ package jenkinshome
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"pipectl.dev/kube"
+	"pipectl.dev/steps"
 	"pipectl.dev/steps/jenkinshome/jenkins"
 )
 
@@ -72,4 +74,19 @@ func startOld(ctx context.Context, k *kube.Client, w kube.Workload, rec *record,
 		say("the old Jenkins was started, but does not answer yet")
 	}
 	return ctx.Err()
+}
+
+// livePod is the running pod of a workload.
+func livePod(ctx context.Context, k *kube.Client, w kube.Workload) (*corev1.Pod, error) {
+	pods, err := k.PodsOf(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	for i := range pods {
+		if pods[i].DeletionTimestamp == nil && pods[i].Status.Phase == corev1.PodRunning {
+			return &pods[i], nil
+		}
+	}
+	return nil, &steps.Error{Code: "NoPod", Category: steps.Unhealthy, Retryable: true, Message: w.String() + ": has no running pod",
+		Hints: []string{"see `kubectl describe " + strings.ToLower(w.Kind) + " " + w.Name + " -n " + w.Namespace + "`"}}
 }

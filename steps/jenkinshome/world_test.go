@@ -301,7 +301,14 @@ func (s *stage) materialise(p corev1.PodSpec, dir string) []string {
 			_ = os.WriteFile(filepath.Join(token, tokenKey), decode64(text), 0o600)
 		}
 	}
-	swap := strings.NewReplacer(dirSource, s.home(), dirTarget, filepath.Join(dir, "target"), dirScratch, filepath.Join(dir, "scratch"), dirJenkins, token, dirHost, dir)
+	target := filepath.Join(dir, "target")
+	for _, v := range p.Volumes {
+		if v.Name == "target" && v.PersistentVolumeClaim != nil { // the driver has formatted and mounted it
+			target = s.disk()
+			_ = os.MkdirAll(target, 0o755)
+		}
+	}
+	swap := strings.NewReplacer(dirSource, s.home(), dirTarget, target, dirScratch, filepath.Join(dir, "scratch"), dirJenkins, token, dirHost, dir)
 	var out []string
 	for _, a := range p.Containers[0].Args {
 		out = append(out, swap.Replace(a))
@@ -440,4 +447,9 @@ func (s *stage) state() State {
 		s.t.Fatal(err)
 	}
 	return v.state()
+}
+
+func jsonText(o map[string]any) string {
+	b, _ := json.Marshal(o)
+	return string(b)
 }

@@ -1,0 +1,212 @@
+package jenkinshome
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"pipectl.dev/kube"
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/jenkinshome/jenkins"
+)
+
+// openRecord writes the state ConfigMap anew. Whatever an earlier attempt left in it has been settled, or we would not be here.
+func (m *mission) openRecord(ctx context.Context) error {
+	m.rec.Cut = cutState{VolumeID: m.move.VolumeID, Figures: parseFigures(m.vol.Tags[tagFigures])}
+	run := fmt.Sprintf("%s-%d", runLabel(m.env.RunID), time.Now().UnixMilli()) // two attempts of one run are two Jobs
+	return m.again(m.rec.write(ctx, Ready, map[string]*string{keyRun: &run, keyAbort: nil, keyBaseline: nil}))
+}
+
+// again turns a lost compare-and-swap into another look.
+func (m *mission) again(err error) error {
+	if errors.Is(err, errStale) {
+		return errLookAgain
+	}
+	return err
+}
+
+func (m *mission) launch(ctx context.Context) error {
+	if m.home == nil {
+		if err := m.find(ctx); err != nil {
+			return err
+		}
+	}
+	image, err := moverImage(ctx, m.open, m.image)
+	if err != nil {
+		return err
+	}
+	name, ns := m.move.cutJob(), m.move.Source.Namespace
+	if err := m.source.EnsureJobAccount(ctx, grants(m.move, name, m.env.Identity)); err != nil {
+		return err
+	}
+	if m.home.App != "" {
+		objs, err := argoGrant(m.migrate.ArgoCD, name, ns, m.env.Identity)
+		if err != nil {
+			return err
+		}
+		if _, err := m.source.Apply(ctx, objs, kube.ApplyOptions{}); err != nil {
+			return err
+		}
+	}
+	if err := putToken(ctx, m.source, ns, name, m.migrate.Jenkins.Token.Reveal(), m.env.Identity); err != nil {
+		return err
+	}
+	job := cutJobObject(ns, name, m.rec.RunID, m.env.Identity, cutPod(m.home, m.move.Route, m.move.Claim, image, name, m.cutArguments().args("cut")))
+	_, err = m.source.Typed.BatchV1().Jobs(ns).Create(ctx, job, metav1.CreateOptions{FieldManager: kube.FieldManager})
+	if apierrors.IsAlreadyExists(err) { // of an earlier attempt: gone first
+		if err := m.source.DeleteJob(ctx, ns, name); err != nil {
+			return err
+		}
+		return errLookAgain
+	}
+	if err != nil {
+		return fmt.Errorf("job %s/%s: create: %w", ns, name, kube.Explain(err))
+	}
+	return nil
+}
+
+func (m *mission) cutArguments() moverArgs {
+	a, w, s := m.arguments(), m.workload(), m.migrate
+	a.Owner, a.Namespace, a.Record, a.Kind, a.Name = ownerFlag(m.env.Identity), w.Namespace, m.move.recordName(), w.Kind, w.Name
+	a.User, a.TokenFile, a.Path, a.Port = s.Jenkins.User, dirJenkins+"/"+tokenKey, s.Jenkins.Path, m.port()
+	a.Application, a.Own = m.home.App, os.Getenv("BUILD_URL")
+	if a.Application != "" {
+		a.ArgoNamespace = s.ArgoCD
+	}
+	a.Wait, a.Then, a.StopWithin, a.AckBy = s.Jenkins.Builds.Wait.Duration, s.Jenkins.Builds.Then, s.StopWithin.Duration, s.AckWithin.Duration
+	return a
+}
+
+// follow waits until the mover wants something from us, or has ended.
+func (m *mission) follow(ctx context.Context) error {
+	ns := m.move.Source.Namespace
+	last, told := NoPhase, time.Now()
+	look := func(ctx context.Context) (bool, error) {
+		if err := m.rec.reload(ctx); err != nil {
+			return false, passOver(err)
+		}
+		job, err := m.jobState(ctx)
+		if err != nil {
+			return false, passOver(err)
+		}
+		if m.rec.Phase != last || time.Since(told) > 10*time.Second {
+			last, told = m.rec.Phase, time.Now()
+			m.say("cut-over: " + string(last))
+		}
+		return job != Running || (m.rec.Phase == Copied && !m.rec.Abort) || m.rec.Phase == Committed, nil
+	}
+	watchRecord := func(ctx context.Context) (watch.Interface, error) {
+		return m.source.Typed.CoreV1().ConfigMaps(ns).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + m.move.recordName()})
+	}
+	return kube.Await(ctx, 2*time.Second, look, watchRecord)
+}
+
+// passOver forgives a cluster that is away for a moment: the mover does not need us yet.
+func passOver(err error) error {
+	var e *steps.Error
+	if errors.As(err, &e) && e.Category == steps.Transient {
+		return nil
+	}
+	return err
+}
+
+// commit is the point from which only an orchestrator may start the old Jenkins.
+func (m *mission) commit(ctx context.Context) error {
+	if err := m.rec.reload(ctx); err != nil {
+		return err
+	}
+	old, err := lifeOf(ctx, m.source, m.workload())
+	if err != nil {
+		return err
+	}
+	if m.rec.Phase != Copied || m.rec.Abort || old == Up {
+		return errLookAgain
+	}
+	return m.again(m.rec.write(ctx, Committed, nil))
+}
+
+func (m *mission) moved(ctx context.Context) error {
+	c := m.rec.Cut
+	c.Down.Detach += m.detached.Seconds()
+	c.Down.Total = c.Down.Stop + c.Down.Copy + c.Down.Verify + c.Down.Detach
+	return m.tag(ctx, Moved, map[string]string{tagHash: c.Hash, tagTime: timeTag(time.Now()), tagDowntime: c.Down.tag()})
+}
+
+func (m *mission) abort(ctx context.Context) error {
+	yes := "true"
+	return m.again(m.rec.write(ctx, m.rec.Phase, map[string]*string{keyAbort: &yes}))
+}
+
+func (m *mission) stopJobs(ctx context.Context) error {
+	for _, name := range []string{m.move.copyJob(), m.move.cutJob()} {
+		if err := m.source.DeleteJob(ctx, m.move.Source.Namespace, name); err != nil {
+			return err
+		}
+	}
+	return m.rec.reload(ctx)
+}
+
+func (m *mission) backedOut(ctx context.Context) error {
+	if m.rec.Phase == NoPhase || m.rec.Phase == BackedOut {
+		return nil
+	}
+	return m.again(m.rec.write(ctx, BackedOut, nil))
+}
+
+// oldOrNil reaches the old Jenkins, where we have what it takes.
+func (m *mission) oldOrNil() func(context.Context) (*jenkins.Client, func(), error) {
+	access := JenkinsAccess{}
+	if m.migrate != nil {
+		access = m.migrate.Jenkins.JenkinsAccess
+	}
+	return func(ctx context.Context) (*jenkins.Client, func(), error) {
+		pod, err := livePod(ctx, m.source, m.workload())
+		if err != nil {
+			return nil, nil, err
+		}
+		port := access.Port
+		if port == 0 {
+			c, err := containerOf(pod, m.move.Source.Container)
+			if err != nil {
+				return nil, nil, err
+			}
+			port = portOf(c)
+		}
+		t := transport(m.source, pod, port)
+		return jenkins.New(t, access.Path, access.User, access.Token), func() { closeIdle(t) }, nil
+	}
+}
+
+// clean removes what only the mover needed. The record stays: verify and rollback read it.
+func (m *mission) clean(ctx context.Context) error {
+	name, ns := m.move.cutJob(), m.move.Source.Namespace
+	wait, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	err := m.source.DeleteJob(wait, ns, name)
+	if derr := m.source.Typed.CoreV1().Secrets(ns).Delete(ctx, name, metav1.DeleteOptions{}); derr != nil && !apierrors.IsNotFound(derr) {
+		err = errors.Join(err, kube.Explain(derr))
+	}
+	err = errors.Join(err, m.source.DeleteJobAccount(ctx, grants(m.move, name, m.env.Identity)))
+	argo := "argocd"
+	if m.migrate != nil {
+		argo = m.migrate.ArgoCD
+	}
+	objs, oerr := argoGrant(argo, name, ns, m.env.Identity)
+	err = errors.Join(err, oerr)
+	for _, o := range objs {
+		err = errors.Join(err, m.source.DeleteOwned(ctx, kube.RefOf(o), m.env.Identity))
+	}
+	if m.forget {
+		err = errors.Join(err, m.source.DeleteRecord(ctx, ns, m.move.recordName()))
+	}
+	if err != nil { // leftovers do no harm, and the move is done: a warning, not a failure
+		m.env.Note("left behind in the source cluster: " + err.Error())
+	}
+	return nil
+}

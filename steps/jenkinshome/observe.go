@@ -1,0 +1,256 @@
+package jenkinshome
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pipectl.dev/kube"
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/jenkinshome/jenkins"
+)
+
+// observe reads the volume and what of the rest the decision needs.
+func (m *mission) observe(ctx context.Context, v Verb) (State, World, error) {
+	var err error
+	if m.vol, err = settled(ctx, m.aws, m.move.VolumeID, m.say); err != nil {
+		return None, World{}, err
+	}
+	s := m.vol.state()
+	if err := m.move.Source.sameSource(m.vol.Tags[tagSource]); err != nil {
+		return s, World{}, err
+	}
+	w := World{Old: Unknown, New: Unknown, Check: m.check, OnDiff: m.verify != nil && m.verify.OnFailure != "report"}
+	_, _, instance := parseSource(m.vol.Tags[tagSource])
+	if instance != "" {
+		m.move.Source.InstanceID, m.move.Source.Node = instance, m.vol.Tags[tagNode]
+	}
+	w.Volume = m.vol.place(m.move.Source.InstanceID)
+	if needsNoSource(s, w.Volume, v) {
+		return s, w, nil
+	}
+	if err := m.observeSource(ctx, s, v, &w); err != nil {
+		return s, w, err
+	}
+	w.Volume = m.vol.place(m.move.Source.InstanceID)
+	if m.move.Route == routeSameNode && w.Volume == Free && s != Moved && s != RollingBack {
+		w.Volume = OnSource // the CSI driver attaches the claim when a mover needs it
+	}
+	if v == RunVerify || v == Rollback {
+		err = m.observeTarget(ctx, &w)
+	}
+	return s, w, err
+}
+
+// needsNoSource is where the table decides without a look at the source cluster, which may be long gone.
+func needsNoSource(s State, p Place, v Verb) bool {
+	switch s {
+	case Verified:
+		return true
+	case Moved:
+		return v == RunPrecopy || v == RunMigrate || v == Down
+	case Cutting:
+		return v == RunPrecopy
+	case Precopied:
+		return v == RunPrecopy || v == Down && p != OnSource
+	case Precopying, None:
+		return v == Down && p != OnSource || s == None && v == Down
+	}
+	return false
+}
+
+func (m *mission) observeSource(ctx context.Context, s State, v Verb, w *World) error {
+	if m.source == nil {
+		k, err := m.open(ctx, kube.Relative(m.move.Source.Cluster, m.env.Dir))
+		if unreachable(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m.source = k
+	}
+	w.Source = true
+	uid, err := clusterUID(ctx, m.source)
+	if err != nil {
+		return sourceLost(err, w)
+	}
+	m.move.Source.UID = uid
+	if err := m.move.Source.sameSource(m.vol.Tags[tagSource]); err != nil {
+		return err
+	}
+	if m.rec, err = readRecord(ctx, m.source, m.env.Identity, m.move.Source.Namespace, m.move.recordName()); err != nil {
+		return err
+	}
+	w.Phase, w.Abort = m.rec.Phase, m.rec.Abort
+	if w.Job, err = m.jobState(ctx); err != nil {
+		return err
+	}
+	if w.Old, err = lifeOf(ctx, m.source, m.workload()); err != nil {
+		return err
+	}
+	if w.Old == Up && (v == RunPrecopy || v == RunMigrate) && (s == None || s == Precopying || s == Precopied) {
+		if err := m.find(ctx); err != nil {
+			return err
+		}
+	}
+	w.Self = m.isSelf(ctx)
+	return nil
+}
+
+func unreachable(err error) bool {
+	return kube.HasCode(err, kube.CodeClusterUnreachable) || kube.HasCode(err, kube.CodeClusterNotFound)
+}
+
+// sourceLost makes a cluster that stops to answer look like one that never did.
+func sourceLost(err error, w *World) error {
+	if unreachable(err) {
+		*w = World{Old: Unknown, New: Unknown, Check: w.Check, OnDiff: w.OnDiff}
+		return nil
+	}
+	return err
+}
+
+func (m *mission) workload() kube.Workload {
+	return workloadOf(m.move.Source.Namespace, m.move.Source.Workload)
+}
+
+func clusterUID(ctx context.Context, k *kube.Client) (string, error) {
+	ns, err := k.Typed.CoreV1().Namespaces().Get(ctx, "kube-system", metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("namespace kube-system: %w", kube.Explain(err))
+	}
+	return string(ns.UID), nil
+}
+
+// lifeOf counts a Jenkins as up while it is wanted or has a pod.
+func lifeOf(ctx context.Context, k *kube.Client, w kube.Workload) (Life, error) {
+	st, found, err := k.ReadWorkload(ctx, w)
+	if err != nil || !found {
+		return Stops, err
+	}
+	pods, err := k.PodsOf(ctx, w)
+	if err != nil {
+		return Unknown, err
+	}
+	if st.Replicas > 0 || len(pods) > 0 {
+		return Up, nil
+	}
+	return Stops, nil
+}
+
+func (m *mission) jobState(ctx context.Context) (Job, error) {
+	j, err := m.source.Typed.BatchV1().Jobs(m.move.Source.Namespace).Get(ctx, m.move.cutJob(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return NoJob, nil
+	}
+	if err != nil {
+		return NoJob, fmt.Errorf("job %s/%s: %w", m.move.Source.Namespace, m.move.cutJob(), kube.Explain(err))
+	}
+	switch {
+	case j.Labels[kube.RunLabel] != m.rec.RunID: // of an attempt that was settled: launching removes it
+		return NoJob, nil
+	case ended(j):
+		return Ended, nil
+	}
+	return Running, nil
+}
+
+func ended(j *batchv1.Job) bool {
+	for _, c := range j.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}
+
+// find looks at the running Jenkins and its node.
+func (m *mission) find(ctx context.Context) error {
+	h, err := findHome(ctx, m.source, m.move.Source)
+	if err != nil {
+		return err
+	}
+	m.home = h
+	instance, err := instanceOf(ctx, m.aws, h.Node, m.move.Source.InstanceID)
+	if err != nil {
+		return err
+	}
+	if _, _, before := parseSource(m.vol.Tags[tagSource]); before != "" && before != instance {
+		return &steps.Error{Code: "OtherNode", Category: steps.Conflict,
+			Message: fmt.Sprintf("Jenkins runs on %s (%s), but its home was copied from %s (%s)", h.Node.Name, instance, m.vol.Tags[tagNode], before),
+			Hints:   []string{"let it run on the old node again, or begin anew with another volume"}}
+	}
+	m.move.Source.InstanceID, m.move.Source.Node = instance, h.Node.Name
+	if err := m.sameZone(ctx); err != nil {
+		return err
+	}
+	return m.mayRunMover(ctx)
+}
+
+// sameZone says early that the volume could not be attached.
+func (m *mission) sameZone(ctx context.Context) error {
+	if m.move.Route != routeAttach || m.vol.ID == "" {
+		return nil
+	}
+	machine, err := readInstance(ctx, m.aws, m.move.Source.InstanceID)
+	if err != nil {
+		return err
+	}
+	return inZone(m.vol, m.move.Source.InstanceID, machine)
+}
+
+// mayRunMover says early that the namespace would not admit the mover's pod.
+func (m *mission) mayRunMover(ctx context.Context) error {
+	if m.move.Route != routeAttach {
+		return nil
+	}
+	ns, err := m.source.Typed.CoreV1().Namespaces().Get(ctx, m.move.Source.Namespace, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("namespace %s: %w", m.move.Source.Namespace, kube.Explain(err))
+	}
+	switch level := ns.Labels["pod-security.kubernetes.io/enforce"]; level {
+	case "baseline", "restricted":
+		return &steps.Error{Code: "PodSecurity", Category: steps.Precondition,
+			Message: fmt.Sprintf("namespace %s enforces pod security %q; the mover must be privileged to mount the volume on the node", ns.Name, level),
+			Hints:   []string{"kubectl label namespace " + ns.Name + " pod-security.kubernetes.io/enforce=privileged --overwrite   (put it back after the move)"}}
+	}
+	return nil
+}
+
+// isSelf reports whether the Jenkins to be moved is what runs us: stopping it would end this run.
+func (m *mission) isSelf(ctx context.Context) bool {
+	if os.Getenv("BUILD_URL") == "" && os.Getenv("JENKINS_URL") == "" || m.home == nil {
+		return false
+	}
+	if host := os.Getenv("HOSTNAME"); host != "" && host == m.home.Pod.Name {
+		return true
+	}
+	if m.migrate == nil || os.Getenv("BUILD_URL") == "" {
+		return false
+	}
+	j := m.oldController()
+	all, err := j.Running(ctx, "")
+	if err != nil {
+		return false // what asks next says why
+	}
+	others, err := j.Running(ctx, os.Getenv("BUILD_URL"))
+	return err == nil && len(others) < len(all)
+}
+
+func (m *mission) oldController() *jenkins.Client {
+	a := m.migrate.Jenkins.JenkinsAccess
+	return jenkins.New(transport(m.source, m.home.Pod, m.port()), a.Path, a.User, a.Token)
+}
+
+func (m *mission) port() int {
+	if m.migrate != nil && m.migrate.Jenkins.Port != 0 {
+		return m.migrate.Jenkins.Port
+	}
+	return m.home.Port
+}

@@ -1,0 +1,155 @@
+package jenkinshome
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"pipectl.dev/steps/jenkinshome/jenkins/jenkinstest"
+)
+
+func TestRouteSameNodeMountsBothClaims(t *testing.T) {
+	bubble(t, func(t *testing.T, s *stage) {
+		p := s.precopySpec()
+		p.Claim = "jenkins-ebs"
+		a, k := s.openers()
+		b := base{a, k, Options{}}
+		mark := s.cloud.Mark()
+		pre, err := precopyStep{b}.Apply(t.Context(), s.env("run-1"), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pre.Move.Route != routeSameNode {
+			t.Errorf("route %s", pre.Move.Route)
+		}
+		if _, err := (migrateStep{b}).Apply(t.Context(), s.env("run-1"), s.migrateSpec(pre.Move)); err != nil {
+			t.Fatal(err)
+		}
+		s.sameHome(t)
+		if s.state() != Moved || s.oldRuns() {
+			t.Errorf("state %s, old runs: %v", s.state(), s.oldRuns())
+		}
+		for _, c := range s.cloud.Since(mark) {
+			if c.Action == "AttachVolume" || c.Action == "DetachVolume" {
+				t.Errorf("%s: the claim's own driver does that", c.Action)
+			}
+		}
+	})
+}
+
+func TestMoverPods(t *testing.T) {
+	h := &home{Pod: &corev1.Pod{Spec: corev1.PodSpec{NodeName: "node-1"}}, SubPath: "home", Volume: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/lib/jenkins"}}}
+	attached := moverPod(h, routeAttach, "", "image", []string{"mover", "copy"})
+	if c := attached.Containers[0].SecurityContext; c.Privileged == nil || !*c.Privileged {
+		t.Error("route attach mounts a device: it must be privileged")
+	}
+	same := moverPod(h, routeSameNode, "claim", "image", nil)
+	if c := same.Containers[0].SecurityContext; c.Privileged != nil || !slices.Contains(c.Capabilities.Drop, "ALL") {
+		t.Errorf("route sameNode has more rights than it needs: %+v", c)
+	}
+	for name, p := range map[string]corev1.PodSpec{"attach": attached, "sameNode": same, "cut": cutPod(h, routeAttach, "", "image", "sa", nil)} {
+		for _, m := range p.Containers[0].VolumeMounts {
+			if (m.Name == "source" || m.Name == "host") && !m.ReadOnly {
+				t.Errorf("%s: %s is writable", name, m.Name)
+			}
+		}
+		if on := p.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values; !slices.Equal(on, []string{"node-1"}) {
+			t.Errorf("%s: on %v", name, on)
+		}
+		if token := p.AutomountServiceAccountToken; (name == "cut") != *token {
+			t.Errorf("%s: service account token %v", name, *token)
+		}
+	}
+}
+
+func TestArgumentsSurviveTheCommandLine(t *testing.T) {
+	a := moverDefaults
+	a.Source, a.Volume, a.Exclude, a.Then, a.Port, a.Wait, a.FSGroup = "/pipectl/source", "vol-1", []string{"/war/", "*-atomic*tmp", "a,b"}, "abort", 9090, minutes(15).Duration, 0
+	args := a.args("cut")
+	if !slices.Equal(args[:2], []string{"mover", "cut"}) {
+		t.Fatal(args)
+	}
+	back := moverDefaults
+	if err := back.flags().Parse(args[2:]); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(a, back); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestARollbackSurvivesTheDeathOfItsOrchestrator lets a comparison fail and the run that turns back die at every step.
+func TestARollbackSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
+	total := 1
+	for n := 0; n < total && !t.Failed(); n++ {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *stage) {
+				pre, err := s.precopy(t.Context())
+				if err == nil {
+					_, err = s.migrate(t.Context(), pre.Move, "run-1")
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.startNew()
+				s.fresh.Do(func(j *jenkinstest.Server) { delete(j.Jobs, "a") })
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				s.events, s.crashAt, s.crash = 0, n, cancel
+				_, err = s.verify(ctx, pre.Move)
+				total = max(total, s.events)
+				s.crash = nil
+				s.safe(t)
+				if _, err = s.verify(t.Context(), pre.Move); err == nil || s.state() != Precopied || !s.oldRuns() || s.newRuns() {
+					t.Errorf("%v, state %s, old runs: %v, new runs: %v", err, s.state(), s.oldRuns(), s.newRuns())
+				}
+			})
+		})
+	}
+}
+
+func TestAnUnfinishedRollbackIsNotRunOver(t *testing.T) {
+	bubble(t, func(t *testing.T, s *stage) {
+		pre, err := s.precopy(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := writeTags(t.Context(), s.aws, s.volume, map[string]string{tagState: string(RollingBack)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.migrate(t.Context(), pre.Move, "run-1"); err != nil { // the volume is not at the target: finished at once, then moved
+			t.Fatal(err)
+		}
+		if s.state() != Moved || s.oldRuns() {
+			t.Errorf("state %s", s.state())
+		}
+	})
+}
+
+func TestTheTokenIsNowhereButInItsSecret(t *testing.T) {
+	bubble(t, func(t *testing.T, s *stage) {
+		pre, err := s.precopy(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := ""
+		s.on(string(doAwaitAck), func() {
+			for _, p := range s.old.list("/") {
+				if !strings.Contains(p, "/secrets/") {
+					seen += jsonText(s.old.get(p))
+				}
+			}
+		})
+		if _, err := s.migrate(t.Context(), pre.Move, "run-1"); err != nil {
+			t.Fatal(err)
+		}
+		if seen == "" || strings.Contains(seen+s.log.String(), "11aa") {
+			t.Error("the token is in an object or in the log")
+		}
+	})
+}
