@@ -89,3 +89,10 @@ func (l *Look[T]) run(ctx context.Context, f *fetching[T]) error {
 
 // Warm fetches the first answer, for whoever reads first. An error is left for the readers to meet.
 func (l *Look[T]) Warm(ctx context.Context) { _, _ = l.Get(ctx, "") }
+
+// Peek gives the last answer without asking, if there is one; it does not count as read.
+func (l *Look[T]) Peek() (value T, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last.value, l.last.began > 0
+}

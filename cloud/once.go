@@ -22,7 +22,7 @@ func (s *Session) Once(ctx context.Context, find func(context.Context) (bool, er
 		if err == nil || !Ambiguous(err) {
 			return err
 		}
-		if found, lookErr := s.appears(ctx, find); found || lookErr != nil {
+		if found, lookErr := s.Appears(ctx, visible, find); found || lookErr != nil {
 			return lookErr
 		}
 		if try == tries {
@@ -45,14 +45,15 @@ func (s *Session) finish(ctx context.Context, call func(context.Context) error) 
 // visible is how long a look-up by tag may miss what was just made.
 const visible = 10 * time.Second
 
-func (s *Session) appears(ctx context.Context, find func(context.Context) (bool, error)) (found bool, err error) {
+// Appears looks until find finds, for at most limit of the cloud's time.
+func (s *Session) Appears(ctx context.Context, limit time.Duration, find func(context.Context) (bool, error)) (found bool, err error) {
 	began := time.Now()
 	err = wait.Until(ctx, wait.Options{Speed: s.Speed}, func(ctx context.Context) (bool, string, error) {
 		found, err = find(ctx)
 		if IsTransient(err) {
 			err = nil
 		}
-		return found || s.Since(began) > visible, "", err
+		return found || s.Since(began) > limit, "", err
 	})
 	return found, err
 }

@@ -46,7 +46,7 @@ type scenario struct {
 
 // run lets the work fail at most a few times, each time as a new process, until it converges.
 func (s scenario) run(t *testing.T) []string {
-	w := cloudtest.New(t, emulator.Options{Seed: 31})
+	w := cloudtest.New(t, emulator.Options{Seed: 31, LagLists: true})
 	if s.prepare != nil {
 		s.prepare(t, w)
 	}
@@ -125,7 +125,7 @@ func TestCreateConvergesWhateverGoesWrongWithAnyCall(t *testing.T) {
 	var calls []call
 	var want []string
 	synctest.Test(t, func(t *testing.T) {
-		w := cloudtest.New(t, emulator.Options{Seed: 31})
+		w := cloudtest.New(t, emulator.Options{Seed: 31, LagLists: true})
 		if err := create(t)(t.Context(), w, provisioneks.New(w.Open)); err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestDownConvergesWhateverGoesWrongWithAnyCall(t *testing.T) {
 	}
 	var calls []call
 	synctest.Test(t, func(t *testing.T) {
-		w := cloudtest.New(t, emulator.Options{Seed: 31})
+		w := cloudtest.New(t, emulator.Options{Seed: 31, LagLists: true})
 		prepare(t, w)
 		mark := w.Mark()
 		if err := down(t)(t.Context(), w, provisioneks.New(w.Open)); err != nil {

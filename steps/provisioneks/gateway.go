@@ -45,7 +45,7 @@ func internetGateway(sp Spec) resource {
 				g, err := s.findIGW(ctx, id)
 				return g != nil, err
 			}
-			return s.aws.Once(ctx, found, func(ctx context.Context) error {
+			return s.once(ctx, found, func(ctx context.Context) error {
 				_, err := s.aws.EC2.CreateInternetGateway(ctx, &ec2.CreateInternetGatewayInput{
 					TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeInternetGateway, s.tags(kindIGW, sp.Name)),
 				}, cloud.Careful)
@@ -124,7 +124,7 @@ func address(p *natPart) resource {
 				a, err := s.findAddress(ctx, id, p.name)
 				return a != nil, err
 			}
-			return s.aws.Once(ctx, found, func(ctx context.Context) error {
+			return s.once(ctx, found, func(ctx context.Context) error {
 				_, err := s.aws.EC2.AllocateAddress(ctx, &ec2.AllocateAddressInput{
 					Domain:            ec2types.DomainTypeVpc,
 					TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeElasticIp, s.tags(kindEIP, p.name)),

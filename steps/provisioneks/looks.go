@@ -127,3 +127,14 @@ func field[O, T any](_ *O, err error, get func() ([]T, *string)) ([]T, *string, 
 	some, next := get()
 	return some, next, nil
 }
+
+// anything reports whether any of the lists has something. A list that could not be had counts as empty.
+func (s *state) anything() bool {
+	c, _ := s.look.cluster.Peek()
+	return c != nil || has(s.look.vpcs) || has(s.look.igws) || has(s.look.subnets) || has(s.look.addresses) || has(s.look.nats) || has(s.look.tables) || has(s.look.templates)
+}
+
+func has[T any](l *cloud.Look[[]T]) bool {
+	some, _ := l.Peek()
+	return len(some) > 0
+}

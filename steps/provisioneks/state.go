@@ -53,9 +53,11 @@ type state struct {
 	spec   Spec
 	owner  string // identity, as in tags
 	caller cloud.Caller
-	down   bool // removing: drift is of no interest, and states that a run cannot use still count as there
-	look   looks
-	lay    layout
+	// resumed says that something of ours was there when this run began.
+	resumed bool
+	down    bool // removing: drift is of no interest, and states that a run cannot use still count as there
+	look    looks
+	lay     layout
 
 	learned
 }
@@ -121,6 +123,17 @@ func (s *state) token(kind, name string, facts ...any) *string {
 // settle repeats a call that names things made a moment ago for as long as AWS may not see them yet.
 func (s *state) settle(ctx context.Context, call func(context.Context) error) error {
 	return s.aws.Retry(ctx, time.Minute, func(err error) bool { return cloud.IsNotFound(err) || cloud.Code(err) == "InvalidSubnet" }, call)
+}
+
+// once makes what takes no client token. Where an earlier run has been at work, and may have been cut off a second ago, it looks again first:
+// what was made last may not be listed yet.
+func (s *state) once(ctx context.Context, find func(context.Context) (bool, error), create func(context.Context) error) error {
+	if s.resumed {
+		if found, err := s.aws.Appears(ctx, 3*time.Second, find); found || err != nil {
+			return err
+		}
+	}
+	return s.aws.Once(ctx, find, create)
 }
 
 func (s *state) markMade(kind, name string) { s.made.Store(reconcile.ID(kind, name), true) }

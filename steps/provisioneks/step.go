@@ -56,6 +56,7 @@ func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*s
 		return s, nil
 	}
 	s.prefetch(ctx)
+	s.resumed = s.anything()
 	zones, err := s.zones(ctx)
 	if err != nil {
 		return nil, cloud.Explain(err)

@@ -51,7 +51,7 @@ func subnet(sp Spec, p *subnetPart) resource {
 				sub, err := s.findSubnet(ctx, id, p.name)
 				return sub != nil, err
 			}
-			return s.aws.Once(ctx, found, func(ctx context.Context) error {
+			return s.once(ctx, found, func(ctx context.Context) error {
 				return s.settle(ctx, func(ctx context.Context) error { return s.createSubnet(ctx, p) })
 			})
 		},

@@ -48,7 +48,7 @@ func vpc(sp Spec) resource {
 				v, err := s.findVPC(ctx, id)
 				return v != nil, err
 			}
-			return s.aws.Once(ctx, found, func(ctx context.Context) error {
+			return s.once(ctx, found, func(ctx context.Context) error {
 				_, err := s.aws.EC2.CreateVpc(ctx, &ec2.CreateVpcInput{
 					CidrBlock:         &sp.Network.CIDR,
 					TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeVpc, s.tags(kindVPC, sp.Name)),
