@@ -28,6 +28,7 @@ type wanted struct {
 // Patience with Argo CD itself, beyond what the spec says.
 const (
 	pickupWithin = 2 * time.Minute  // the controller takes a refresh or an operation up in seconds, or it is not running
+	answerWithin = 20 * time.Second // by then a comparison has ended, in success or with an error
 	orphanAfter  = 45 * time.Second // a "running" state that nobody works on does not change any more
 	settleFor    = 15 * time.Second // status after a sync may lag behind it
 	retryRefresh = 10 * time.Second // between looks at an error that may pass by itself
@@ -248,11 +249,16 @@ func refreshed(m memory, w wanted, app *argo.Application, now time.Time) (memory
 		m = m.to(next)
 		m.Bad = bad
 		return m, action{}, true
+	case now.Sub(m.Asked) >= answerWithin && trouble(app) != "":
+		bad := m.Bad
+		m = m.to(judge) // the controller stopped at the error and left the mark
+		m.Bad = bad
+		return m, action{}, true
 	case now.Sub(m.Asked) >= pickupWithin:
 		return m, failWith("RefreshIgnored", steps.Transient, "is the argocd-application-controller running? Is the Git repository reachable for argocd-repo-server?",
 			"asked for a refresh %s ago, and the controller did not answer%s", pickupWithin, trouble(app)), false
 	default:
-		return m, waitFor(pickupWithin-now.Sub(m.Asked), "waiting for Argo CD to compare with Git"), false
+		return m, waitFor(answerWithin, "waiting for Argo CD to compare with Git"), false
 	}
 }
 

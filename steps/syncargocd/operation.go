@@ -9,7 +9,6 @@ import (
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"pipectl.dev/kube"
 )
@@ -81,10 +80,19 @@ func typed(obj *unstructured.Unstructured) (*argo.Application, error) {
 		return nil, nil
 	}
 	var app argo.Application
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &app); err != nil {
-		return nil, fmt.Errorf("application %s: %w", obj.GetName(), err)
+	return &app, into(obj, &app)
+}
+
+// into decodes by JSON: the types of Argo CD have unexported fields on which the reflecting converter of Kubernetes panics.
+func into(obj *unstructured.Unstructured, v any) error {
+	raw, err := obj.MarshalJSON()
+	if err == nil {
+		err = json.Unmarshal(raw, v)
 	}
-	return &app, nil
+	if err != nil {
+		return fmt.Errorf("%s: %w", kube.RefOf(obj), err)
+	}
+	return nil
 }
 
 // canSync asks the project's sync windows about a sync now. A project that we may not read, or that does not exist, forbids nothing here:
@@ -99,8 +107,8 @@ func canSync(ctx context.Context, c *kube.Client, app *argo.Application) (bool, 
 		return false, err
 	}
 	var project argo.AppProject
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &project); err != nil {
-		return false, fmt.Errorf("%s: %w", ref, err)
+	if err := into(obj, &project); err != nil {
+		return false, err
 	}
 	ok, err := project.Spec.SyncWindows.Matches(app).CanSync(true)
 	if err != nil {
