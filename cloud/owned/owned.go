@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pipectl.dev/cloud"
+	"pipectl.dev/steps"
 	"pipectl.dev/steps/reconcile"
 )
 
@@ -120,12 +121,16 @@ func (l List[S]) remove(ctx context.Context, s *S, r reconcile.Resource[S]) erro
 	if cloud.IsNotFound(err) {
 		return nil
 	}
-	if cloud.IsDependency(err) && l.Blocked != nil {
+	if !cloud.IsDependency(err) {
+		return cloud.Explain(err)
+	}
+	e := &steps.Error{Code: "StillInUse", Category: steps.Partial, Retryable: true, Err: cloud.Explain(err), Hints: []string{"remove what hangs on it, then run `pipectl down` again"}}
+	if l.Blocked != nil {
 		if who := l.Blocked(ctx, s, r.ID()); who != "" {
-			err = fmt.Errorf("%w (held by %s)", err, who)
+			e.Message = "held by " + who
 		}
 	}
-	return cloud.Explain(err)
+	return e
 }
 
 // Drift collects what differs from the spec.

@@ -79,7 +79,7 @@ func (s *state) clusters(e ec2types.NetworkInterface) bool {
 	return tags["cluster.k8s.amazonaws.com/name"] == s.spec.Name || tags["kubernetes.io/cluster/"+s.spec.Name] != "" || tags["eks:eni:owner"] != "" && strings.HasPrefix(aws.ToString(e.Description), "aws-K8S-")
 }
 
-// blockers names the network interfaces that keep a subnet, a gateway or the VPC from being removed.
+// blockers names the network interfaces, and what others made, that keep a subnet, a gateway or the VPC from being removed.
 func blockers(ctx context.Context, s *state, id string) string {
 	kind, name, _ := strings.Cut(id, "/")
 	subnet := ""
@@ -99,7 +99,29 @@ func blockers(ctx context.Context, s *state, id string) string {
 	for _, e := range list {
 		out = append(out, fmt.Sprintf("%s (%s)", aws.ToString(e.NetworkInterfaceId), aws.ToString(e.Description)))
 	}
+	if kind == kindVPC {
+		out = append(out, s.strangers(ctx)...)
+	}
 	return strings.Join(out, ", ")
+}
+
+// strangers are subnets and security groups that others made in our VPC.
+func (s *state) strangers(ctx context.Context) []string {
+	var out []string
+	inside := []ec2types.Filter{cloud.Filter("vpc-id", s.vpcID)}
+	if o, err := s.aws.EC2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{Filters: inside}); err == nil {
+		for _, x := range o.Subnets {
+			out = append(out, aws.ToString(x.SubnetId))
+		}
+	}
+	if o, err := s.aws.EC2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: inside}); err == nil {
+		for _, x := range o.SecurityGroups {
+			if aws.ToString(x.GroupName) != "default" {
+				out = append(out, aws.ToString(x.GroupId)+" ("+aws.ToString(x.GroupName)+")")
+			}
+		}
+	}
+	return out
 }
 
 func (s *state) removeStaleProviders(ctx context.Context) error {
