@@ -69,7 +69,11 @@ func rehearse(ctx context.Context, o Options, lines outline, dir string) (int, e
 // workDir makes the directory that all of the rehearsal lives in. A directory that was named by the user must be empty, and stays.
 func workDir(o Options) (dir string, cleanup func(), err error) {
 	if o.Dir == "" {
-		dir, err = os.MkdirTemp("", "pipectl-rehearsal-")
+		parent := o.Getenv("TMPDIR") // who sets it, means it
+		if parent == "" {
+			parent = memoryDir()
+		}
+		dir, err = os.MkdirTemp(parent, "pipectl-rehearsal-")
 		return dir, func() { _ = os.RemoveAll(dir) }, err
 	}
 	dir, err = filepath.Abs(o.Dir)
