@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/kube"
@@ -114,6 +115,7 @@ set:
 secrets:
   - {namespace: argocd, name: gitops-repo, labels: {argocd.argoproj.io/secret-type: repository}, data: {url: "file:///nowhere", password: hunter2}}
   - {namespace: jenkins, name: jenkins-admin, data: {password: hunter2}}
+  - {namespace: argocd, name: argocd-secret, generate: [server.secretkey]}
 timeout: 3m
 `)
 	planned := u.plan(in)
@@ -131,6 +133,20 @@ timeout: 3m
 				t.Errorf("second plan: %s %s/%s: %v", c.Action, c.Kind, c.Name, c.Drift)
 			}
 		}
+	}
+	key := func() string {
+		t.Helper()
+		secret, err := u.client.Get(t.Context(), kube.ObjectRef{APIVersion: "v1", Kind: "Secret", Namespace: "argocd", Name: "argocd-secret"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, _, _ := unstructured.NestedString(secret.Object, "data", "server.secretkey")
+		return value
+	}
+	first := key()
+	u.apply(in)
+	if first == "" || key() != first {
+		t.Errorf("generated value: %d characters at first, kept: %v", len(first), key() == first)
 	}
 	raw, found, err := u.def.Observe(t.Context(), u.env, in)
 	if err != nil || !found {

@@ -2,6 +2,7 @@ package applymanifests
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -44,10 +45,37 @@ func (l loader) objects(ctx context.Context, env steps.Env, s Spec) ([]*unstruct
 	if err := set(objs, s.Set, known); err != nil {
 		return nil, err
 	}
-	for _, x := range s.Secrets {
-		objs = append(objs, x.object())
+	if err := twice(objs); err != nil {
+		return nil, err
 	}
-	return objs, twice(objs)
+	for _, x := range s.Secrets {
+		objs = x.into(objs, s.Namespace)
+	}
+	return objs, nil
+}
+
+// into adds the Secret, or its values to the Secret of that name that the manifests hold.
+func (x SecretSpec) into(objs []*unstructured.Unstructured, namespace string) []*unstructured.Unstructured {
+	own := x.object()
+	for _, o := range objs {
+		if o.GetKind() != "Secret" || o.GetName() != x.Name || cmp.Or(o.GetNamespace(), namespace) != x.Namespace {
+			continue
+		}
+		data, _ := o.Object["data"].(map[string]any)
+		if data == nil {
+			data = map[string]any{}
+		}
+		maps.Copy(data, own.Object["data"].(map[string]any))
+		o.Object["data"] = data
+		labels := o.GetLabels()
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		maps.Copy(labels, x.Labels)
+		o.SetLabels(labels)
+		return objs
+	}
+	return append(objs, own)
 }
 
 // twice refuses an object that is given two times: which one wins would depend on chance.

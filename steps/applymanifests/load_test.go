@@ -194,8 +194,9 @@ func TestProblemsOfASpecAreAllFound(t *testing.T) {
 cluster: {context: a, inCluster: true}
 secrets:
   - {namespace: Bad_Name, name: s, data: {a: b}}
-  - {namespace: n, name: t, data: {}}
-  - {namespace: n, name: t, data: {}}
+  - {namespace: n, name: t, data: {a: b}, generate: [a]}
+  - {namespace: n, name: t, generate: [c]}
+  - {namespace: n, name: u}
 set:
   - {kind: A, name: b, field: "spec..x", value: 1}
 tiemout: 3m
@@ -215,7 +216,7 @@ tiemout: 3m
 	for _, p := range spec.Decode("f", &doc, &s) {
 		got = append(got, p.Path)
 	}
-	if diff := cmp.Diff([]string{"cluster", "secrets[0].namespace", "secrets[2]", "set[0].field"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"cluster", "secrets[0].namespace", "secrets[1].generate[0]", "secrets[2]", "secrets[3].data", "set[0].field"}, got); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 }

@@ -20,13 +20,14 @@ type Spec struct {
 	Prune     bool             `yaml:"prune,omitempty" json:"prune,omitempty" jsonschema_description:"remove objects that this stage's paths brought earlier and no longer hold"`
 }
 
-// SecretSpec is one Secret.
+// SecretSpec is one Secret. When the manifests hold a Secret of that name, the values are put into it.
 type SecretSpec struct {
 	Namespace string                  `yaml:"namespace" json:"namespace" jsonschema:"required" jsonschema_description:"namespace, made when missing"`
 	Name      string                  `yaml:"name" json:"name" jsonschema:"required" jsonschema_description:"name of the Secret"`
 	Labels    map[string]string       `yaml:"labels,omitempty" json:"labels,omitempty" jsonschema_description:"labels, such as those by which Argo CD finds repositories"`
 	Type      string                  `yaml:"type,omitempty" json:"type,omitempty" jsonschema:"default=Opaque" jsonschema_description:"type of the Secret"`
-	Data      map[string]steps.Secret `yaml:"data" json:"data" jsonschema:"required" jsonschema_description:"values; never shown in plans, events or results"`
+	Data      map[string]steps.Secret `yaml:"data,omitempty" json:"data,omitempty" jsonschema_description:"values; never shown in plans, events or results"`
+	Generate  []string                `yaml:"generate,omitempty" json:"generate,omitempty" jsonschema_description:"keys that get a random value once and keep it, such as server.secretkey of argocd-secret"`
 }
 
 // Setting puts a value into one field of one object.
@@ -64,6 +65,14 @@ func (s *Spec) Validate() []spec.Problem {
 		for _, f := range []struct{ field, value string }{{"namespace", x.Namespace}, {"name", x.Name}} {
 			if f.value != "" && !dnsName.MatchString(f.value) {
 				out = append(out, spec.Problem{Path: spec.Join(at, f.field), Message: fmt.Sprintf("expected lower case letters, digits, - and ., got %q", f.value)})
+			}
+		}
+		if len(x.Data) == 0 && len(x.Generate) == 0 {
+			out = append(out, spec.Problem{Path: spec.Join(at, "data"), Message: "expected a value here or a key in generate"})
+		}
+		for j, key := range x.Generate {
+			if _, both := x.Data[key]; both {
+				out = append(out, spec.Problem{Path: spec.Index(spec.Join(at, "generate"), j), Message: fmt.Sprintf("%q has a value in data", key)})
 			}
 		}
 		if id := x.Namespace + "/" + x.Name; seen[id] && x.Name != "" {

@@ -2,8 +2,11 @@ package applymanifests
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -49,9 +52,48 @@ func (w *work) options(env steps.Env) kube.ApplyOptions {
 	return kube.ApplyOptions{Namespace: w.spec.Namespace, Owner: &env.Identity}
 }
 
+// generate fills in random values: what the cluster has stays, so that nothing changes on later runs.
+func (w *work) generate(ctx context.Context) error {
+	for _, x := range w.spec.Secrets {
+		if len(x.Generate) == 0 {
+			continue
+		}
+		live, err := w.client.Get(ctx, kube.ObjectRef{APIVersion: "v1", Kind: "Secret", Namespace: x.Namespace, Name: x.Name})
+		if err != nil {
+			return err
+		}
+		for i, o := range w.objs {
+			if r := w.refs()[i]; r.Kind != "Secret" || r.Namespace != x.Namespace || r.Name != x.Name {
+				continue
+			}
+			for _, key := range x.Generate {
+				if err := unstructured.SetNestedField(o.Object, kept(live, key), "data", key); err != nil {
+					return fmt.Errorf("secret %s/%s: %w", x.Namespace, x.Name, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// kept is the value that a live Secret has, else 32 random bytes as text, both as they stand in data.
+func kept(live *unstructured.Unstructured, key string) string {
+	if live != nil {
+		if value, found, err := unstructured.NestedString(live.Object, "data", key); err == nil && found && value != "" {
+			return value
+		}
+	}
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw) // never fails
+	return base64.StdEncoding.EncodeToString([]byte(base64.RawURLEncoding.EncodeToString(raw)))
+}
+
 // withNamespaces are the objects and, before them, the namespaces of Secrets that neither the manifests nor the cluster have. One that
 // exists is not ours to change.
 func (w *work) withNamespaces(ctx context.Context) ([]*unstructured.Unstructured, error) {
+	if err := w.generate(ctx); err != nil {
+		return nil, err
+	}
 	asked := map[string]bool{}
 	for _, o := range w.objs {
 		if o.GetKind() == "Namespace" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pipectl.dev/kube"
@@ -129,4 +130,16 @@ func (x *session) resumeWorkloads(ctx context.Context, name string) error {
 		}
 	}
 	return nil
+}
+
+// stopped names a workload that Release stopped: where Git does not say how many replicas there are, its Application is Synced and
+// Healthy without any. "" is none.
+func (x *session) stopped(ctx context.Context, app *argo.Application) string {
+	for _, w := range workloads(app) {
+		st, found, err := x.client.ReadWorkload(ctx, w)
+		if err == nil && found && st.Replicas == 0 && st.PausedFrom != nil {
+			return fmt.Sprintf("%s: have 0 replicas, want %d", w, *st.PausedFrom)
+		}
+	}
+	return ""
 }

@@ -146,7 +146,11 @@ func (x *session) compare(ctx context.Context, changes []steps.Change) (map[stri
 			outcomes[a.Name] = o
 			switch {
 			case err == nil && !o.needed:
-				changes[i].Action = reconcile.Keep
+				if stopped := x.stopped(short, o.app); stopped != "" {
+					changes[i].Drift = []string{stopped}
+				} else {
+					changes[i].Action = reconcile.Keep
+				}
 			case o.app == nil:
 				changes[i].Drift = []string{"does not exist yet"}
 			case err != nil && !errors.Is(err, context.DeadlineExceeded):
