@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -418,6 +420,33 @@ func TestVolumesZoneComesFirst(t *testing.T) {
 		var out provisioneks.Outputs
 		if err != nil || json.Unmarshal(raw, &out) != nil || out.Zones[0] != "ap-northeast-2d" || out.NodeGroups[0].Zones[0] != "ap-northeast-2d" {
 			t.Errorf("got %s, %v", raw, err)
+		}
+	})
+}
+
+func TestKubeconfigIsMergedAndHoldsNoToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 55})
+		file := filepath.Join(t.TempDir(), "config")
+		other := "apiVersion: v1\nkind: Config\ncurrent-context: old\ncontexts: [{name: old, context: {cluster: old, user: old}}]\nclusters: [{name: old, cluster: {server: 'https://old'}}]\nusers: [{name: old, user: {}}]\n"
+		if err := os.WriteFile(file, []byte(other), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d, in := provisioneks.New(w.Open), cloudtest.Input(t, "{name: blog, network: {nat: none}, kubeconfig: {path: "+file+"}}")
+		if _, err := w.Apply(t.Context(), d, in); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"current-context: old", "https://old", "command: pipectl", "- token", "https://blog.eks"} {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("kubeconfig lacks %q:\n%s", want, text)
+			}
+		}
+		if strings.Contains(string(text), "k8s-aws-v1") {
+			t.Error("a token was written")
 		}
 	})
 }
