@@ -207,7 +207,7 @@ func TestANewJenkinsThatDiffersIsTurnedBack(t *testing.T) {
 					t.Errorf("state %s, old runs: %v, new runs: %v", s.state(), s.oldRuns(), s.newRuns())
 				}
 				s.fresh = jenkinstest.New()
-				s.toTheEnd(t, t.Context())
+				s.toTheEnd(t.Context(), t)
 			})
 		})
 	}
@@ -382,7 +382,7 @@ func TestTheCloudMisbehaves(t *testing.T) {
 			t.Run(action+" "+kind, func(t *testing.T) {
 				bubble(t, func(t *testing.T, s *stage) {
 					s.cloud.AddFault(emu.Fault{Service: "ec2", Action: action, Kind: kind, Times: 2})
-					s.toTheEnd(t, t.Context())
+					s.toTheEnd(t.Context(), t)
 				})
 			})
 		}

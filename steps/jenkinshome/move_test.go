@@ -116,7 +116,7 @@ func TestTheWholeMove(t *testing.T) {
 }
 
 // toTheEnd runs the stages as often as it takes, as a user would, and checks after each run that no Jenkins was lost.
-func (s *stage) toTheEnd(t *testing.T, ctx context.Context) {
+func (s *stage) toTheEnd(ctx context.Context, t *testing.T) {
 	t.Helper()
 	for run := 1; ; run++ {
 		err := s.allStages(ctx, "run-"+strings.Repeat("x", run))
@@ -171,19 +171,27 @@ func (s *stage) safe(t *testing.T) {
 	}
 }
 
+// stride takes every crash point, or with -short every fifth.
+func stride() int {
+	if testing.Short() {
+		return 5
+	}
+	return 1
+}
+
 func TestAMoveSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
 	total := 0
 	bubble(t, func(t *testing.T, s *stage) {
-		s.toTheEnd(t, t.Context())
+		s.toTheEnd(t.Context(), t)
 		total = s.events
 	})
-	for n := 1; n < total && !t.Failed(); n++ {
+	for n := 1; n < total && !t.Failed(); n += stride() {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *stage) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				s.crashAt, s.crash = n, cancel
-				s.toTheEnd(t, ctx)
+				s.toTheEnd(ctx, t)
 			})
 		})
 	}
@@ -192,15 +200,15 @@ func TestAMoveSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
 func TestAMoveSurvivesTheDeathOfItsMover(t *testing.T) {
 	lines := 0
 	bubble(t, func(t *testing.T, s *stage) {
-		s.toTheEnd(t, t.Context())
+		s.toTheEnd(t.Context(), t)
 		lines = strings.Count(s.log.String(), "\n")
 	})
-	for n := 1; n <= lines && !t.Failed(); n++ {
+	for n := 1; n <= lines && !t.Failed(); n += stride() {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *stage) {
 				seen := 0
 				s.kill = func(string) bool { seen++; return seen == n }
-				s.toTheEnd(t, t.Context())
+				s.toTheEnd(t.Context(), t)
 			})
 		})
 	}

@@ -33,8 +33,7 @@ import (
 
 // connect opens a cluster by one way or another over a transport; nothing is dialled.
 func (s *stage) connect(ref steps.ClusterRef, over http.RoundTripper) (*kube.Client, error) {
-	ref.Kubeconfig, ref.Context = filepath.Join(s.dir, "kubeconfig"), ""
-	k, err := kube.Open(context.Background(), steps.ClusterRef{Kubeconfig: ref.Kubeconfig}, kube.Options{Transport: over, Patience: time.Second})
+	k, err := kube.Open(context.Background(), steps.ClusterRef{Kubeconfig: filepath.Join(s.dir, "kubeconfig")}, kube.Options{Transport: over, Patience: time.Second})
 	if k != nil {
 		k.Ref.EKS = ref.EKS
 	}
@@ -107,7 +106,7 @@ func newStage(t *testing.T) *stage {
 		}
 	}
 	t.Setenv(device.RehearsalEnv, filepath.Join(s.dir, "devices"))
-	if err := treetest.JenkinsHome(s.home(), treetest.Options{Files: 120, Jobs: 3, Seed: 7, Plugins: []treetest.Plugin{{Name: "git", Version: "5.7.0"}}}); err != nil {
+	if err := treetest.JenkinsHome(s.home(), treetest.Options{Files: 50, Jobs: 3, Seed: 7, Plugins: []treetest.Plugin{{Name: "git", Version: "5.7.0"}}}); err != nil {
 		t.Fatal(err)
 	}
 	s.clusters()

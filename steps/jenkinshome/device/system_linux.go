@@ -159,7 +159,7 @@ func (s system) Unmount(root string) error {
 		if !errors.Is(err, unix.EBUSY) || try == 20 {
 			return fmt.Errorf("%s: unmount: %w", root, err)
 		}
-		pause(context.Background(), 250*time.Millisecond) // somebody may just be looking (a node agent's walk)
+		<-time.After(250 * time.Millisecond) // somebody may just be looking (a node agent's walk)
 	}
 	return nil
 }

@@ -165,7 +165,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 	case path == "/quietDown":
 		if r.FormValue("block") == "true" && s.NotReady {
 			s.mu.Unlock()
-			time.Sleep(4100 * time.Millisecond) // virtual in a bubble
+			<-time.After(4100 * time.Millisecond) // virtual in a bubble
 			s.mu.Lock()
 		}
 		s.Quiet = !s.IgnoreQuiet
