@@ -45,11 +45,10 @@ var (
 
 // Main runs the tests of a package and then stops its cluster, if one was started.
 func Main(m *testing.M) {
-	code := m.Run()
+	m.Run() // its code is the process's exit code once TestMain returns
 	if shared != nil {
 		shared.stop()
 	}
-	os.Exit(code)
 }
 
 // Cluster returns the package's cluster, starting it on first use. A package that uses it has Main in its TestMain. Under -short the
@@ -99,7 +98,8 @@ func start() (*Lab, error) {
 	args := append([]string{"cluster", "--dir", filepath.Join(dir, "cluster"), "--name", "labtest", "--issuer", "https://issuer.invalid/labtest",
 		"--nodes-dir", filepath.Join(dir, "nodes"), "--volumes-dir", filepath.Join(dir, "volumes"), "--pipectl", pipectl}, Args...)
 	lab.cmd = exec.Command(path, args...) //nolint:gosec // a test's own tool
-	lab.cmd.Stderr = os.Stderr
+	var said bytes.Buffer
+	lab.cmd.Stderr = &said
 	stdin, err := lab.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func start() (*Lab, error) {
 	}
 	if err != nil {
 		lab.stop()
-		return nil, fmt.Errorf("lab cluster did not get ready: %w", err)
+		return nil, fmt.Errorf("lab cluster did not get ready: %w: %s", err, said.String())
 	}
 	return lab, nil
 }
