@@ -415,3 +415,65 @@ func TestTokenOfAServiceAccountSpeaksForIt(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestPausedApplicationsAreRestoredExactly(t *testing.T) {
+	c := open(t)
+	ns := namespace(t, c, "argocd")
+	var definition []*unstructured.Unstructured
+	for _, doc := range strings.Split(string(labtest.Upstream(t, "argo-cd/v3.2.6/manifests/core-install.yaml")), "\n---\n") {
+		if strings.Contains(doc, "name: applications.argoproj.io") {
+			definition = append(definition, objects(t, doc)...)
+		}
+	}
+	if _, err := c.Apply(t.Context(), definition, kube.ApplyOptions{Owner: &me}); err != nil {
+		t.Fatal(err)
+	}
+	app := func(name, notes, policy string) string {
+		return "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: " + name + ", namespace: " + ns + ", annotations: {" + notes + "}}\n" +
+			"spec:\n  project: default\n  destination: {namespace: x}\n  source: {repoURL: 'https://example.com/r', path: p}\n" + policy
+	}
+	objs := objects(t, app("root", "", "  syncPolicy: {automated: {}}\n")+"---\n"+
+		app("child", "argocd.argoproj.io/tracking-id: 'root:argoproj.io/Application:argocd/child'", "  syncPolicy: {automated: {prune: true, selfHeal: true}, syncOptions: [A=b]}\n")+"---\n"+
+		app("manual", "", "  syncPolicy: {syncOptions: [A=b]}\n"))
+	if _, err := c.Apply(t.Context(), objs, kube.ApplyOptions{Owner: &me}); err != nil {
+		t.Fatal(err)
+	}
+	policies := func() map[string]any {
+		t.Helper()
+		out := map[string]any{}
+		for _, name := range []string{"root", "child", "manual"} {
+			obj, err := c.Get(t.Context(), kube.ApplicationRef(ns, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[name], _, _ = unstructured.NestedMap(obj.Object, "spec", "syncPolicy")
+		}
+		return out
+	}
+	before := policies()
+	paused, err := c.PauseApplication(t.Context(), ns, "child")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(paused) != 2 || paused[0].Name != "root" || paused[1].Name != "child" {
+		t.Errorf("paused: %+v", paused)
+	}
+	want := map[string]any{
+		"root":   map[string]any{"automated": map[string]any{"enabled": false}},
+		"child":  map[string]any{"automated": map[string]any{"prune": true, "selfHeal": true, "enabled": false}, "syncOptions": []any{"A=b"}},
+		"manual": before["manual"],
+	}
+	if diff := cmp.Diff(want, policies()); diff != "" {
+		t.Errorf("while paused (-want +got):\n%s", diff)
+	}
+	again, err := c.PauseApplication(t.Context(), ns, "child")
+	if err != nil || len(again) != 0 {
+		t.Errorf("second pause: %+v, %v", again, err)
+	}
+	if err := c.ResumeApplications(t.Context(), paused); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, policies()); diff != "" {
+		t.Errorf("after resuming (-before +after):\n%s", diff)
+	}
+}

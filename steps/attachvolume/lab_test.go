@@ -58,6 +58,9 @@ func driver(w http.ResponseWriter, r *http.Request) {
 	err := json.NewDecoder(r.Body).Decode(&order)
 	if err == nil && order.Action == "attach" {
 		_, err = session.EC2.AttachVolume(r.Context(), &ec2.AttachVolumeInput{VolumeId: &order.VolumeID, InstanceId: &order.NodeID, Device: aws.String("/dev/sdf")})
+		if err != nil && holder(r.Context(), order.VolumeID) == order.NodeID {
+			err = nil // an order whose answer was lost is given again
+		}
 	} else if err == nil {
 		_, err = session.EC2.DetachVolume(r.Context(), &ec2.DetachVolumeInput{VolumeId: &order.VolumeID, InstanceId: &order.NodeID})
 	}
@@ -67,6 +70,15 @@ func driver(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = w.Write([]byte("{}"))
+}
+
+// holder is the instance that has the volume.
+func holder(ctx context.Context, id string) string {
+	out, err := session.EC2.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
+	if err != nil || len(out.Volumes[0].Attachments) == 0 {
+		return ""
+	}
+	return aws.ToString(out.Volumes[0].Attachments[0].InstanceId)
 }
 
 type use struct {
