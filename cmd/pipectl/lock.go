@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,17 +26,33 @@ func (c *clients) locker(ctx context.Context, cc *cli.Context, id steps.Identity
 		if err != nil {
 			return nil, err
 		}
-		return s.Locks(), nil
+		l := s.Locks()
+		return locks{l.Lock, l.Unlock}, nil
 	case id.Cluster != "":
 		ref, _ := homeCluster()
 		k, err := c.kube(ctx, ref)
 		if err != nil {
 			return nil, err
 		}
-		return k.Locks(leaseNamespace()), nil
+		l := k.Locks(leaseNamespace())
+		return locks{l.Lock, l.Unlock}, nil
 	default:
 		return lock.NewFile(filepath.Join(lockDir(), "locks")), nil
 	}
+}
+
+// locks is an engine.Locker that holds functions and no client, for the reason that secretSource does.
+type locks struct {
+	lock   func(ctx context.Context, key string, by steps.Holder, wait time.Duration) (steps.Lease, error)
+	unlock func(ctx context.Context, key string) (*steps.Holder, error)
+}
+
+func (l locks) Lock(ctx context.Context, key string, by steps.Holder, wait time.Duration) (steps.Lease, error) {
+	return l.lock(ctx, key, by, wait)
+}
+
+func (l locks) Unlock(ctx context.Context, key string) (*steps.Holder, error) {
+	return l.unlock(ctx, key)
 }
 
 // leaseNamespace is the pod's own, whose leases its role can be allowed to touch, else default.

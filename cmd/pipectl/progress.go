@@ -110,7 +110,7 @@ func bad(ev steps.Event) bool {
 
 // handler is where the run's logs go: above the picture, if there is one.
 func (g *progress) handler(verbose bool) slog.Handler {
-	var w io.Writer = g.app.stderr
+	w := g.app.stderr
 	if g.screen != nil {
 		w = g.screen
 	}

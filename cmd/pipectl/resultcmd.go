@@ -81,7 +81,7 @@ func (a *app) stored(c *cli.Context, stage string) (*steps.Result, error) {
 		return r, err
 	}
 	identify := func(ctx context.Context, p *engine.Pipeline) (steps.Identity, error) { return clients.identify(ctx, p) }
-	runner := &engine.Runner{Store: store, Secrets: clients, Identify: identify, Getenv: a.lookup, Tool: steps.Tool{Version: version, Commit: commit}}
+	runner := &engine.Runner{Store: store, Secrets: secretSource(clients.resolve), Identify: identify, Getenv: a.lookup, Tool: steps.Tool{Version: version, Commit: commit}}
 	outputs, found, err := runner.Observe(c.Context, p, stage)
 	if err != nil {
 		return nil, err

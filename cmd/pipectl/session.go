@@ -73,7 +73,7 @@ func (s *session) wire(speed float64) error {
 		Record:      engine.Tee(s.show.record, s.reports.record),
 		Log:         slog.New(redact.Handler(s.show.handler(s.c.Bool("verbose")))),
 		Tool:        steps.Tool{Version: version, Commit: commit},
-		Secrets:     s.clients,
+		Secrets:     secretSource(s.clients.resolve),
 		Identify:    func(context.Context, *engine.Pipeline) (steps.Identity, error) { return s.identity, nil },
 		MaxParallel: s.c.Int("max-parallel"),
 		Getenv:      s.app.lookup,
