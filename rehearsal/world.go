@@ -224,7 +224,7 @@ func (w *world) env() []string {
 		"LANG=" + w.opts.Getenv("LANG"), "TMPDIR=" + w.opts.Getenv("TMPDIR"),
 		"AWS_ENDPOINT_URL=" + w.baseURL, "AWS_REGION=" + w.outline.Spec.Region, "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_ACCESS_KEY_ID=" + w.access.ID, "AWS_SECRET_ACCESS_KEY=" + w.access.Secret,
-		fmt.Sprintf("PIPECTL_SPEED=%g", w.opts.Speed), "PIPECTL_MIRRORS=" + w.mirrors(), "PIPECTL_MOVER_IMAGE=pipectl:rehearsal",
+		fmt.Sprintf("PIPECTL_SPEED=%g", w.opts.Speed), "PIPECTL_MIRRORS=" + w.mirrors(), "PIPECTL_MOVER_IMAGE=pipectl:rehearsal", "PIPECTL_HEALTHY_FOR=2s",
 	}
 	for name, value := range w.secrets {
 		env = append(env, name+"="+value)

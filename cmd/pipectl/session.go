@@ -33,6 +33,9 @@ func (a *app) open(c *cli.Context, verb string) (*session, error) {
 	s := &session{app: a, c: c, clients: newClients()}
 	s.clients.mover = c.String("mover-image")
 	var err error
+	if s.clients.healthy, err = healthyFor(a.getenv("PIPECTL_HEALTHY_FOR")); err != nil {
+		return nil, err
+	}
 	if s.pipeline, err = a.load(c, s.clients.catalog(), false); err != nil {
 		return nil, err
 	}
@@ -157,6 +160,18 @@ func speed(text string) (float64, error) {
 		return 0, &steps.Error{Code: "BadSpeed", Category: steps.BadInput, Message: "PIPECTL_SPEED: expected a positive number, got " + strconv.Quote(text)}
 	}
 	return v, nil
+}
+
+// healthyFor reads how long at most sync-argocd watches a healthy Application; "" sets no limit.
+func healthyFor(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, &steps.Error{Code: "BadDuration", Category: steps.BadInput, Message: "PIPECTL_HEALTHY_FOR: expected a duration such as 2s, got " + strconv.Quote(text)}
+	}
+	return d, nil
 }
 
 func inPod() bool { return os.Getenv("KUBERNETES_SERVICE_HOST") != "" }

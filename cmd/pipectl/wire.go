@@ -19,10 +19,11 @@ import (
 
 // clients opens AWS and Kubernetes when somebody first needs them: validate, schema and version need neither.
 type clients struct {
-	aws    cloud.Opener
-	kube   kube.Opener
-	region string // of the pipeline: what steps mean that name none
-	mover  string // --mover-image
+	aws     cloud.Opener
+	kube    kube.Opener
+	region  string        // of the pipeline: what steps mean that name none
+	mover   string        // --mover-image
+	healthy time.Duration // PIPECTL_HEALTHY_FOR, which a rehearsal sets; zero: as the pipeline says
 }
 
 func newClients() *clients {
@@ -39,7 +40,7 @@ func newClients() *clients {
 }
 
 func (c *clients) catalog() []steps.Definition {
-	return catalog.All(catalog.Deps{AWS: c.aws, Kube: c.kube, MoverImage: c.mover})
+	return catalog.All(catalog.Deps{AWS: c.aws, Kube: c.kube, MoverImage: c.mover, HealthyForAtMost: c.healthy})
 }
 
 func (c *clients) token(ctx context.Context, ref steps.EKSCluster) (string, time.Time, error) {

@@ -2,6 +2,8 @@
 package catalog
 
 import (
+	"time"
+
 	"pipectl.dev/cloud"
 	"pipectl.dev/kube"
 	"pipectl.dev/steps"
@@ -21,6 +23,8 @@ type Deps struct {
 	Kube kube.Opener
 	// MoverImage is the image of mover pods; "" leaves the choice to the step.
 	MoverImage string
+	// HealthyForAtMost shortens how long sync-argocd watches a healthy Application; zero does not.
+	HealthyForAtMost time.Duration
 }
 
 // All lists every step, in the order in which a pipeline usually uses them.
@@ -35,6 +39,6 @@ func All(d Deps) []steps.Definition {
 		jenkinshome.NewMigrate(d.AWS, d.Kube, jenkinshome.Options{Image: d.MoverImage}),
 		jenkinshome.NewVerify(d.AWS, d.Kube, jenkinshome.Options{Image: d.MoverImage}),
 		attachvolume.New(d.AWS, d.Kube),
-		syncargocd.New(d.Kube),
+		syncargocd.New(d.Kube, syncargocd.Options{HealthyForAtMost: d.HealthyForAtMost}),
 	}
 }

@@ -151,7 +151,7 @@ func (a *argo) stage(with string) (steps.Definition, steps.Env, steps.Input) {
 		defer a.mu.Unlock()
 		a.events = append(a.events, e)
 	}}
-	return syncargocd.New(a.opener), env, steps.Input{File: "test.yaml", With: &doc}
+	return syncargocd.New(a.opener, syncargocd.Options{}), env, steps.Input{File: "test.yaml", With: &doc}
 }
 
 func (a *argo) sync(with string) (syncargocd.Outputs, error) {

@@ -8,6 +8,7 @@ package syncargocd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -38,15 +39,35 @@ plan marks the Applications for a refresh, so that it compares with Git as it is
 down stops Argo CD's application controller, then scales Deployments and StatefulSets of the Applications to 0 and waits until their pods
 are gone. The next run starts them again.`
 
+// Options is what the step takes from its surroundings rather than from the pipeline.
+type Options struct {
+	// HealthyForAtMost shortens healthyFor, and the result says so; zero: the pipeline's word holds. A rehearsal uses it: what its
+	// pods play does not become unhealthy later.
+	HealthyForAtMost time.Duration
+}
+
 // New returns the step.
-func New(clusters kube.Opener) steps.Definition {
+func New(clusters kube.Opener, o Options) steps.Definition {
 	return steps.Define(steps.About{
 		Name: "sync-argocd", Summary: "sync Argo CD Applications and wait until they are live and healthy", Example: example, Doc: doc,
 		Expect: 90 * time.Second,
-	}, &step{kube: clusters})
+	}, &step{kube: clusters, atMost: o.HealthyForAtMost})
 }
 
-type step struct{ kube kube.Opener }
+type step struct {
+	kube   kube.Opener
+	atMost time.Duration
+}
+
+// shorten applies Options.HealthyForAtMost.
+func (s *step) shorten(sp *Spec) (note string) {
+	if s.atMost == 0 || sp.HealthyFor.Duration <= s.atMost {
+		return ""
+	}
+	note = fmt.Sprintf("healthyFor is %s here and not %s: this is a rehearsal", s.atMost, sp.HealthyFor.Duration)
+	sp.HealthyFor.Duration = s.atMost
+	return note
+}
 
 // session is one use of the step on one cluster; its feed runs until close.
 type session struct {
@@ -101,6 +122,7 @@ const planWithin = 20 * time.Second
 
 // Plan compares all Applications with Git at once. One that cannot be judged now, for whatever reason, is one to sync: Apply will say.
 func (s *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Outputs], error) {
+	s.shorten(&sp)
 	changes := make([]steps.Change, len(sp.Apps))
 	for i, a := range sp.Apps {
 		changes[i] = steps.Change{Kind: "argocd:Application", Name: a.Name, Action: reconcile.Update}
@@ -189,6 +211,9 @@ func difference(app *argo.Application, a App) []string {
 
 // Apply starts what down stopped, then syncs all Applications in order.
 func (s *step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, error) {
+	if note := s.shorten(&sp); note != "" {
+		env.Note(note)
+	}
 	x, err := s.open(ctx, env, sp)
 	if err != nil {
 		return Outputs{}, err
