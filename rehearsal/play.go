@@ -183,6 +183,8 @@ type summary struct {
 	Start      float64      `json:"startSeconds"` // until cloud and old cluster were up
 	Acts       []actSummary `json:"acts"`
 	Checks     []check      `json:"checks"`
+	// Resources is what pipectl owns at the end, by kind and name with how many there are: equal ends give equal text.
+	Resources map[string]int `json:"resources"`
 }
 
 type actSummary struct {
@@ -197,6 +199,12 @@ func (p *play) report() error {
 	s := summary{
 		APIVersion: steps.APIVersion, Kind: "RehearsalResult", Pipeline: p.world.outline.Metadata.Name, Exit: p.exit(),
 		Seconds: (time.Since(p.began) + p.world.started).Seconds(), Start: p.world.started.Seconds(), Checks: p.checks,
+		Resources: map[string]int{},
+	}
+	for _, r := range p.world.cloud.Resources() {
+		if r.Tags["pipectl.dev/identity"] != "" {
+			s.Resources[r.Tags["pipectl.dev/kind"]+"/"+r.Tags["pipectl.dev/name"]]++
+		}
 	}
 	for _, o := range p.acts {
 		s.Acts = append(s.Acts, actSummary{Act: o.Verb, Exit: o.Exit, Seconds: o.Duration.Seconds(), Killed: o.Killed, Calls: o.Tally})
