@@ -56,7 +56,7 @@ func rehearse(ctx context.Context, o Options, lines outline, dir string) (int, e
 	if err != nil {
 		return 0, err
 	}
-	if err := p.report(); err != nil {
+	if err := errors.Join(p.report(), w.writePolicy()); err != nil {
 		return 0, err
 	}
 	if o.Keep {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pipectl.dev/pipelines"
+	"pipectl.dev/rehearsal/aws"
 )
 
 // shipped writes the embedded pipelines where a file path is needed.
@@ -152,5 +153,20 @@ func TestFindLab(t *testing.T) {
 	}
 	if got, err := findLab(Options{Lab: filepath.Join(dir, "nope"), Self: filepath.Join(dir, "pipectl"), Getenv: none}); err == nil {
 		t.Error("a named lab that is not there was replaced by", got)
+	}
+}
+
+func TestPolicyOfTheClientsCalls(t *testing.T) {
+	l := &ledger{calls: []aws.Call{
+		{Service: "eks", Action: "CreateCluster", Principal: "me"}, {Service: "ec2", Action: "DescribeVpcs", Principal: "me"},
+		{Service: "ec2", Action: "CreateVpc", Principal: "me"}, {Service: "ec2", Action: "DescribeVpcs", Principal: "me"},
+		{Service: "ec2", Action: "AttachVolume", Principal: "the driver"},
+	}}
+	want := policy{Version: "2012-10-17", Statement: []statement{
+		{Sid: "ec2", Effect: "Allow", Action: []string{"ec2:CreateVpc", "ec2:DescribeVpcs"}, Resource: "*"},
+		{Sid: "eks", Effect: "Allow", Action: []string{"eks:CreateCluster"}, Resource: "*"},
+	}}
+	if diff := cmp.Diff(want, l.policyOf("me")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -89,7 +89,9 @@ func (w *world) startCloud(ctx context.Context) error {
 	}
 	w.baseURL = "http://" + listener.Addr().String()
 	w.eks.BaseURL = w.baseURL
-	w.access = aws.AccessKey{ID: "REHEARSAL" + randomHex()[:11], Secret: randomHex() + randomHex()[:8]}
+	w.access = aws.AccessKey{
+		ID: "REHEARSAL" + randomHex()[:11], Secret: randomHex() + randomHex()[:8], Principal: "arn:aws:iam::" + aws.FixtureAccount + ":user/rehearsal",
+	}
 	w.cloud = aws.New(aws.Options{
 		Region: w.outline.Spec.Region, Speed: w.opts.Speed, Seed: w.opts.Seed, EvaluateRoles: true, World: w.eks, Faults: faults,
 		Ledger: w.ledger.add, KillAt: w.opts.KillAt, Kill: w.killed, Access: []aws.AccessKey{w.access},
