@@ -168,9 +168,6 @@ func (l *loader) inFileOrder(names map[string]bool) []string {
 
 // check lets every step look at its `with`, as far as values are known, and finds resources declared twice.
 func (l *loader) check() {
-	if l.p.cycle() != nil {
-		return
-	}
 	owner := map[string]string{}
 	for _, s := range l.p.Stages {
 		if s.Definition.Name == "" {
