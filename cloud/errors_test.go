@@ -59,7 +59,7 @@ func TestErrorsOfAWSGetAKindAndARemedy(t *testing.T) {
 func TestExplainLeavesOtherErrorsAlone(t *testing.T) {
 	known := &steps.Error{Code: "Mine", Category: steps.Verification}
 	for _, err := range []error{nil, context.Canceled, context.DeadlineExceeded, known, errors.New("plain")} {
-		if got := cloud.Explain(err); got != err {
+		if got := cloud.Explain(err); got != err { //nolint:errorlint // it must be the very same
 			t.Errorf("got %v, want %v", got, err)
 		}
 	}

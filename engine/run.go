@@ -223,7 +223,7 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // a join further in has a path before it, which must stay
+	if many, ok := err.(interface{ Unwrap() []error }); ok { // not errors.As: a join further in has a path before it, which must stay
 		var out []error
 		for _, e := range many.Unwrap() {
 			out = append(out, flatten(e)...)

@@ -75,18 +75,3 @@ func (o outline) approvals() []string {
 	}
 	return names
 }
-
-// existing names the clusters that the pipeline looks at but does not make.
-func (o outline) existing() []string {
-	var names []string
-	for _, s := range o.Spec.Stages {
-		var with struct {
-			Name     string `yaml:"name"`
-			Existing bool   `yaml:"existing"`
-		}
-		if s.Step == "provision-eks" && s.With.Decode(&with) == nil && with.Existing {
-			names = append(names, with.Name)
-		}
-	}
-	return names
-}

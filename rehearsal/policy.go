@@ -2,7 +2,6 @@ package rehearsal
 
 import (
 	"encoding/json"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -46,7 +45,7 @@ func (w *world) writePolicy() error {
 	if w.opts.IAMPolicy == "" {
 		return nil
 	}
-	var to io.Writer = w.opts.Stdout
+	to := w.opts.Stdout
 	if w.opts.IAMPolicy != "-" {
 		f, err := os.Create(w.opts.IAMPolicy)
 		if err != nil {

@@ -84,9 +84,12 @@ type CostItem struct {
 	Data      bool    `json:"data,omitempty"` // still costs after `down`
 }
 
-// Change, its verbs and Progress are those of package reconcile: steps that use no reconcile list report in the same words.
+// The words of package reconcile, in which steps without a reconcile list report too.
 type (
-	Change   = reconcile.Change
-	Verb     = reconcile.Verb
+	// Change is one verb for one resource.
+	Change = reconcile.Change
+	// Verb is what a resource takes: keep, create, update, refuse, delete.
+	Verb = reconcile.Verb
+	// Progress reports work on one resource while it happens.
 	Progress = reconcile.Progress
 )

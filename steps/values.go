@@ -23,9 +23,16 @@ func (s Secret) Reveal() string { return s.value }
 // IsSet reports whether there is a value.
 func (s Secret) IsSet() bool { return s.value != "" }
 
-func (s Secret) String() string               { return "***" }
-func (s Secret) GoString() string             { return "***" }
-func (s Secret) LogValue() slog.Value         { return slog.StringValue("***") }
+// String hides the value, and so do the next three.
+func (s Secret) String() string { return "***" }
+
+// GoString is for %#v.
+func (s Secret) GoString() string { return "***" }
+
+// LogValue is for slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue("***") }
+
+// MarshalJSON is for results and events.
 func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal("***") }
 
 // UnmarshalYAML takes any scalar.

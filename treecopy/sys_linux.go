@@ -55,7 +55,7 @@ func openatPlain(dir int, name string, flags int) (int, error) {
 func openQuietly(dir int, name string, flags int, cross bool) (int, error) {
 	flags |= unix.O_RDONLY | unix.O_NONBLOCK
 	fd, err := openat(dir, name, flags|unix.O_NOATIME, cross)
-	if err == unix.EPERM {
+	if errors.Is(err, unix.EPERM) {
 		fd, err = openat(dir, name, flags, cross)
 	}
 	return fd, err

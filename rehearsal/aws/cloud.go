@@ -161,7 +161,7 @@ func New(opt Options) *Cloud {
 		timers: map[*time.Timer]struct{}{}, access: map[string]*AccessKey{}, tokens: map[string]idempotent{}, seeded: map[string]bool{},
 		eks: map[string]*cluster{}, ssm: map[string]*parameter{},
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends by Close: an account outlives any one call
 	c.initEC2()
 	c.initIAM()
 	if c.world == nil {

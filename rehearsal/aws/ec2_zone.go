@@ -131,13 +131,12 @@ func (c *Cloud) describeAccountAttributes(*request) (any, error) {
 // instanceType is a row of the table of types.
 type instanceType struct {
 	meta
-	name, arch             string
-	vcpu, memory           int // MiB
-	enis, ips              int
-	maxENIPods             int
-	maximumEBS             int // attachments shared with network interfaces
-	burstable, current     bool
-	generation, processors string
+	name, arch         string
+	vcpu, memory       int // MiB
+	enis, ips          int
+	maximumEBS         int // attachments shared with network interfaces
+	burstable, current bool
+	processors         string
 }
 
 // instanceTypes: name, architecture, vCPU, memory in MiB, network interfaces, IPv4 addresses per interface.

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 )
@@ -117,4 +118,13 @@ func contentType(service string) string {
 		return "application/x-amz-json-1.1"
 	}
 	return "application/json"
+}
+
+// messageOf is the message of an error without its code.
+func messageOf(err error) string {
+	var e *apiError
+	if errors.As(err, &e) {
+		return e.message
+	}
+	return err.Error()
 }

@@ -138,7 +138,8 @@ func TestEqualSeedsMakeEqualWorlds(t *testing.T) {
 		_, c := start(t, emu.Options{Seed: seed})
 		return *must(c.ec2.CreateVpc(t.Context(), &ec2.CreateVpcInput{CidrBlock: aws.String("10.0.0.0/16")}))(t).Vpc.VpcId
 	}
-	if id(1) != id(1) || id(1) == id(2) {
+	first, again, other := id(1), id(1), id(2)
+	if first != again || first == other {
 		t.Error("ids do not follow the seed")
 	}
 }

@@ -207,7 +207,7 @@ func (c *Cloud) tagRole(req *request) (any, error) {
 		return nil, err
 	}
 	if err := checkTags(r.tags, pairs(req, "Tags.member")); err != nil {
-		return nil, fail("InvalidInput", "%s", err.(*apiError).message)
+		return nil, fail("InvalidInput", "%s", messageOf(err))
 	}
 	for k, v := range memberTags(req) {
 		r.tags[k] = v

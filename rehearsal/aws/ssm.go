@@ -7,10 +7,10 @@ import (
 )
 
 type parameter struct {
-	name, kind, value, keyID string
-	version                  int
-	modified                 time.Time
-	tags                     map[string]string
+	name, kind, value string
+	version           int
+	modified          time.Time
+	tags              map[string]string
 }
 
 var parameterOperations = map[string]operation{

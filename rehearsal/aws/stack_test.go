@@ -130,8 +130,8 @@ func (s *stack) nodes(t *testing.T) {
 func (s *stack) nodesIn(t *testing.T, want ekstypes.NodegroupStatus) bool {
 	out := must(s.eks.ListNodegroups(s.ctx, &eks.ListNodegroupsInput{ClusterName: aws.String("blog")}))(t)
 	for _, name := range out.Nodegroups {
-		g := must(s.eks.DescribeNodegroup(s.ctx, &eks.DescribeNodegroupInput{ClusterName: aws.String("blog"), NodegroupName: &name}))(t)
-		if g.Nodegroup.Status != want {
+		g, err := s.eks.DescribeNodegroup(s.ctx, &eks.DescribeNodegroupInput{ClusterName: aws.String("blog"), NodegroupName: &name})
+		if code(t, err) == "ResourceNotFoundException" || g.Nodegroup.Status != want { // it may have gone since it was listed
 			return false
 		}
 	}

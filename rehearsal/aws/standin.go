@@ -41,6 +41,7 @@ func (s *StandIn) Told() []string {
 	return append([]string(nil), s.told...)
 }
 
+// ClusterCreating notes the issuer, for tokens.
 func (s *StandIn) ClusterCreating(name, version, issuer string) {
 	s.tell("cluster creating %s %s", name, version)
 	s.mu.Lock()
@@ -48,31 +49,48 @@ func (s *StandIn) ClusterCreating(name, version, issuer string) {
 	s.issuers[name] = issuer
 }
 
+// ClusterEndpoint names a host that does not exist.
 func (s *StandIn) ClusterEndpoint(_ context.Context, name string) (string, string, error) {
 	return "https://" + name + ".eks.rehearsal.invalid", base64.StdEncoding.EncodeToString([]byte("-----BEGIN CERTIFICATE-----\nrehearsal\n-----END CERTIFICATE-----\n")), nil
 }
 
+// ClusterDeleted is noted.
 func (s *StandIn) ClusterDeleted(name string) { s.tell("cluster deleted %s", name) }
 
+// NodesJoined is noted.
 func (s *StandIn) NodesJoined(cluster, group string, nodes []Instance) {
 	s.tell("nodes joined %s %s %d", cluster, group, len(nodes))
 }
+
+// NodesLeaving is noted.
 func (s *StandIn) NodesLeaving(cluster string, nodes []Instance) {
 	s.tell("nodes leaving %s %d", cluster, len(nodes))
 }
+
+// AddonState is noted.
 func (s *StandIn) AddonState(cluster, addon string, active bool) {
 	s.tell("addon %s %s %t", cluster, addon, active)
 }
+
+// VolumeAttached is noted.
 func (s *StandIn) VolumeAttached(instanceID, volumeID, device string) {
 	s.tell("attached %s %s %s", volumeID, instanceID, device)
 }
+
+// VolumeDetached is noted.
 func (s *StandIn) VolumeDetached(instanceID, volumeID string) {
 	s.tell("detached %s %s", volumeID, instanceID)
 }
+
+// VolumeDeleted is noted.
 func (s *StandIn) VolumeDeleted(volumeID string) { s.tell("volume deleted %s", volumeID) }
+
+// SnapshotCreated is noted.
 func (s *StandIn) SnapshotCreated(volumeID, snapshotID string) {
 	s.tell("snapshot %s of %s", snapshotID, volumeID)
 }
+
+// VolumeFromSnapshot is noted.
 func (s *StandIn) VolumeFromSnapshot(snapshotID, volumeID string) {
 	s.tell("volume %s from %s", volumeID, snapshotID)
 }

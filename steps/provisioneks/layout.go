@@ -46,11 +46,11 @@ type tablePart struct {
 
 type groupPart struct {
 	NodeGroup
-	subnets          []*subnetPart
-	templateID       string
-	templateVersion  string
-	arn, versionSeen string
-	zones            []string
+	subnets         []*subnetPart
+	templateID      string
+	templateVersion string
+	arn             string
+	zones           []string
 }
 
 // plan lays out what the spec wants.

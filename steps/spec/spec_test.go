@@ -25,7 +25,7 @@ type document struct {
 	ByName   map[string]group  `yaml:"byName"`
 	Raw      yaml.Node         `yaml:"raw"`
 	Any      any               `yaml:"any"`
-	hidden   int
+	hidden   int               //nolint:unused // that it is no key is what is tested
 	Inlined  `yaml:",inline"`
 	computed bool
 }

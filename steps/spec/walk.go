@@ -14,9 +14,8 @@ import (
 // walker checks a node against a Go type without decoding it: yaml.v3's Node.Decode forgets KnownFields and reports no columns.
 type walker struct{ problems Problems }
 
-func (w *walker) add(n *yaml.Node, path, format string, args ...any) *Problem {
+func (w *walker) add(n *yaml.Node, path, format string, args ...any) {
 	w.problems = append(w.problems, Problem{Path: path, Message: fmt.Sprintf(format, args...), Line: n.Line, Col: n.Column})
-	return &w.problems[len(w.problems)-1]
 }
 
 var unmarshaler = reflect.TypeFor[yaml.Unmarshaler]()
@@ -68,8 +67,8 @@ func (w *walker) structure(n *yaml.Node, t reflect.Type, path string) {
 		}
 		f, ok := fields.byKey(k.Value)
 		if !ok {
-			p := w.add(k, Join(path, k.Value), "unknown field")
-			p.Hint = fields.nearest(k.Value)
+			w.add(k, Join(path, k.Value), "unknown field")
+			w.problems[len(w.problems)-1].Hint = fields.nearest(k.Value)
 			continue
 		}
 		if f.Required && v.Tag == "!!null" && v.HeadComment != later {
