@@ -136,7 +136,6 @@ type instanceType struct {
 	enis, ips          int
 	maximumEBS         int // attachments shared with network interfaces
 	burstable, current bool
-	processors         string
 }
 
 // instanceTypes: name, architecture, vCPU, memory in MiB, network interfaces, IPv4 addresses per interface.
