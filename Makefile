@@ -36,12 +36,12 @@ rehearse: build lab ## Rehearse the blog's move on this machine: no account, no 
 	bin/pipectl rehearse $(REHEARSE_FLAGS) pipelines/blog.yaml
 
 .PHONY: test
-test: ## Run the tests of the product
-	go test ./...
+test: lab ## Run the tests of the product, those on real control planes among them
+	PIPECTL_LAB=$(CURDIR)/bin/lab go test ./...
 
 .PHONY: test-lab
-test-lab: ## Run the tests of the rehearsal's control planes
-	cd rehearsal/lab && sh ./upstream.sh && go test ./...
+test-lab: lab ## Run the tests of the rehearsal's control planes
+	cd rehearsal/lab && PIPECTL_LAB=$(CURDIR)/bin/lab go test ./...
 
 .PHONY: test-root
 test-root: ## Test real block devices and mounts (needs root and a loop device)
@@ -69,8 +69,8 @@ update: ## Write generated docs, schemas and golden files again
 	go test -count=1 -run 'TestDocs|TestGolden' ./cmd/pipectl ./cmd/pipectl/view -update
 
 .PHONY: bench
-bench: ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./treecopy/... ./bench/...
+bench: ## Compare the tree copy with rsync, cp and tar on this machine
+	./bench/treecopy/run.sh
 
 .PHONY: image
 image: build ## Build both container images; without a Docker daemon as OCI layouts
