@@ -132,7 +132,7 @@ func (l *Locks) generations(ctx context.Context, key string) ([]generation, erro
 	var all []generation
 	in := &ssm.GetParametersByPathInput{Path: aws.String(lockPath(key))}
 	for {
-		o, err := l.s.SSM.GetParametersByPath(ctx, in)
+		o, err := SSM(l.s).GetParametersByPath(ctx, in)
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +154,7 @@ func (l *Locks) generations(ctx context.Context, key string) ([]generation, erro
 }
 
 func (l *Locks) remove(ctx context.Context, name string) error {
-	_, err := l.s.SSM.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name})
+	_, err := SSM(l.s).DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name})
 	if IsNotFound(err) {
 		return nil
 	}
@@ -200,11 +200,11 @@ func (h *heldLock) put(ctx context.Context, over bool) (won bool, err error) {
 		return false, err
 	}
 	name := parameterName(h.key, h.n)
-	_, err = h.l.s.SSM.PutParameter(ctx, &ssm.PutParameterInput{Name: &name, Value: aws.String(string(text)), Type: ssmtypes.ParameterTypeString, Overwrite: &over})
+	_, err = SSM(h.l.s).PutParameter(ctx, &ssm.PutParameterInput{Name: &name, Value: aws.String(string(text)), Type: ssmtypes.ParameterTypeString, Overwrite: &over})
 	if !IsExists(err) {
 		return err == nil, err
 	}
-	o, err := h.l.s.SSM.GetParameter(ctx, &ssm.GetParameterInput{Name: &name})
+	o, err := SSM(h.l.s).GetParameter(ctx, &ssm.GetParameterInput{Name: &name})
 	if IsNotFound(err) {
 		return false, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -39,8 +40,8 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 	cfg.Retryer = func() aws.Retryer { return newRetryer(speed) }
 	return &Session{
 		Region: cfg.Region, Speed: speed, Config: cfg,
-		EC2: ec2.NewFromConfig(cfg), EKS: eks.NewFromConfig(cfg), IAM: iam.NewFromConfig(cfg), STS: sts.NewFromConfig(cfg),
-		SSM: ssm.NewFromConfig(cfg), Quotas: servicequotas.NewFromConfig(cfg),
+		ec2: unsafe.Pointer(ec2.NewFromConfig(cfg)), EKS: eks.NewFromConfig(cfg), iam: unsafe.Pointer(iam.NewFromConfig(cfg)), STS: sts.NewFromConfig(cfg),
+		ssm: unsafe.Pointer(ssm.NewFromConfig(cfg)), Quotas: servicequotas.NewFromConfig(cfg),
 		caller: newCallerOnce(),
 	}, nil
 }

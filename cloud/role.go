@@ -46,26 +46,26 @@ func plain(v any) any {
 
 // DeleteRole empties the role first: IAM keeps one that has anything.
 func (s *Session) DeleteRole(ctx context.Context, role string) error {
-	attached, err := s.IAM.ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: &role})
+	attached, err := IAM(s).ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: &role})
 	if err != nil {
 		return err
 	}
 	for _, a := range attached.AttachedPolicies {
-		_, err := s.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: &role, PolicyArn: a.PolicyArn})
+		_, err := IAM(s).DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: &role, PolicyArn: a.PolicyArn})
 		if err != nil && !IsNotFound(err) {
 			return err
 		}
 	}
-	inline, err := s.IAM.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &role})
+	inline, err := IAM(s).ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &role})
 	if err != nil {
 		return err
 	}
 	for _, name := range inline.PolicyNames {
-		_, err := s.IAM.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &role, PolicyName: &name})
+		_, err := IAM(s).DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &role, PolicyName: &name})
 		if err != nil && !IsNotFound(err) {
 			return err
 		}
 	}
-	_, err = s.IAM.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: &role})
+	_, err = IAM(s).DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: &role})
 	return err
 }

@@ -7,6 +7,7 @@ package cloud
 import (
 	"context"
 	"net/http"
+	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -31,15 +32,26 @@ type Session struct {
 	Speed  float64
 	Config aws.Config
 
-	EC2    *ec2.Client
 	EKS    *eks.Client
-	IAM    *iam.Client
 	STS    *sts.Client
-	SSM    *ssm.Client
 	Quotas *servicequotas.Client
+
+	// The clients of the largest services, untyped on purpose. A Session is part of what steps hold, steps are held as interfaces, and
+	// the linker keeps every method of every type that it can reach from there: 35 MB of calls that nobody makes (123.9 MB with the
+	// typed fields, 89.1 MB without). EC2, IAM and SSM give them back typed; nothing else may touch these fields.
+	ec2, iam, ssm unsafe.Pointer
 
 	caller *callerOnce
 }
 
 // Opener returns the session of a region ("" is the default region of the environment), opened on first use.
 type Opener func(ctx context.Context, region string) (*Session, error)
+
+// EC2 is the session's EC2 client. A function, not a method: a method would bring the type back into the linker's reach.
+func EC2(s *Session) *ec2.Client { return (*ec2.Client)(s.ec2) }
+
+// IAM is the session's IAM client; see EC2.
+func IAM(s *Session) *iam.Client { return (*iam.Client)(s.iam) }
+
+// SSM is the session's SSM client; see EC2.
+func SSM(s *Session) *ssm.Client { return (*ssm.Client)(s.ssm) }

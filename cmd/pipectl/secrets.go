@@ -49,7 +49,7 @@ func (c *clients) parameter(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := s.SSM.GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
+	out, err := cloud.SSM(s).GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
 	if cloud.IsNotFound(err) {
 		return "", &steps.Error{Code: "SecretNotFound", Category: steps.Precondition, Message: fmt.Sprintf("ssm %s: no such parameter in %s", name, s.Region),
 			Hints: []string{"aws ssm put-parameter --type SecureString --name " + name + " --value ..."}}

@@ -57,12 +57,12 @@ func driver(w http.ResponseWriter, r *http.Request) {
 	var order struct{ Action, VolumeID, NodeID string }
 	err := json.NewDecoder(r.Body).Decode(&order)
 	if err == nil && order.Action == "attach" {
-		_, err = session.EC2.AttachVolume(r.Context(), &ec2.AttachVolumeInput{VolumeId: &order.VolumeID, InstanceId: &order.NodeID, Device: aws.String("/dev/sdf")})
+		_, err = cloud.EC2(session).AttachVolume(r.Context(), &ec2.AttachVolumeInput{VolumeId: &order.VolumeID, InstanceId: &order.NodeID, Device: aws.String("/dev/sdf")})
 		if err != nil && holder(r.Context(), order.VolumeID) == order.NodeID {
 			err = nil // an order whose answer was lost is given again
 		}
 	} else if err == nil {
-		_, err = session.EC2.DetachVolume(r.Context(), &ec2.DetachVolumeInput{VolumeId: &order.VolumeID, InstanceId: &order.NodeID})
+		_, err = cloud.EC2(session).DetachVolume(r.Context(), &ec2.DetachVolumeInput{VolumeId: &order.VolumeID, InstanceId: &order.NodeID})
 	}
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
@@ -74,7 +74,7 @@ func driver(w http.ResponseWriter, r *http.Request) {
 
 // holder is the instance that has the volume.
 func holder(ctx context.Context, id string) string {
-	out, err := session.EC2.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
+	out, err := cloud.EC2(session).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
 	if err != nil || len(out.Volumes[0].Attachments) == 0 {
 		return ""
 	}
@@ -163,7 +163,7 @@ func seedVolume(t *testing.T) string {
 
 func state(t *testing.T, id string) string {
 	t.Helper()
-	out, err := session.EC2.DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
+	out, err := cloud.EC2(session).DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func TestVolumeOfAStrangerIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := session.EC2.AttachVolume(t.Context(), &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &stranger.ID, Device: aws.String("/dev/sdf")}); err != nil {
+	if _, err := cloud.EC2(session).AttachVolume(t.Context(), &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &stranger.ID, Device: aws.String("/dev/sdf")}); err != nil {
 		t.Fatal(err)
 	}
 	in := input(t, "{cluster: {kubeconfig: "+kubeconfig+"}, volume: "+id+", claim: other/home}")
@@ -306,7 +306,7 @@ func TestReleaseOfAClusterThatIsGoneWaitsForItsNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := session.EC2.AttachVolume(t.Context(), &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &worker.ID, Device: aws.String("/dev/sdf")}); err != nil {
+	if _, err := cloud.EC2(session).AttachVolume(t.Context(), &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &worker.ID, Device: aws.String("/dev/sdf")}); err != nil {
 		t.Fatal(err)
 	}
 	err = u.def.Release(t.Context(), u.env, in)
@@ -316,7 +316,7 @@ func TestReleaseOfAClusterThatIsGoneWaitsForItsNodes(t *testing.T) {
 	released := make(chan error, 1)
 	in = input(t, "{cluster: {eks: {name: blog, region: "+emu.FixtureRegion+"}}, volume: "+id+", claim: other/home}")
 	go func() { released <- u.def.Release(t.Context(), u.env, in) }()
-	if _, err := session.EC2.TerminateInstances(t.Context(), &ec2.TerminateInstancesInput{InstanceIds: []string{worker.ID}}); err != nil {
+	if _, err := cloud.EC2(session).TerminateInstances(t.Context(), &ec2.TerminateInstancesInput{InstanceIds: []string{worker.ID}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-released; err != nil {

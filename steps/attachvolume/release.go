@@ -163,7 +163,7 @@ func (s *step) clusterGone(ctx context.Context, env steps.Env, sp Spec) error {
 
 // wasNode reports whether an instance was made by EKS as a node.
 func wasNode(ctx context.Context, aws *cloud.Session, instance string) (bool, error) {
-	out, err := aws.EC2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{instance}})
+	out, err := cloud.EC2(aws).DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{instance}})
 	if cloud.IsNotFound(err) {
 		return false, nil
 	}

@@ -33,7 +33,7 @@ func (a attachment) leaving() bool {
 
 // describe reads a volume; found is false when there is none of that id.
 func describe(ctx context.Context, s *cloud.Session, id string) (v volume, found bool, err error) {
-	out, err := s.EC2.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
+	out, err := cloud.EC2(s).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
 	if cloud.IsNotFound(err) {
 		return volume{}, false, nil
 	}
@@ -89,7 +89,7 @@ func ownershipTags(have map[string]string) []string {
 }
 
 func writeTags(ctx context.Context, s *cloud.Session, id string, tags map[string]string) error {
-	_, err := s.EC2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: cloud.EC2Tags(tags)})
+	_, err := cloud.EC2(s).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: cloud.EC2Tags(tags)})
 	if err != nil {
 		return fmt.Errorf("volume %s: tag: %w", id, cloud.Explain(err))
 	}

@@ -58,7 +58,7 @@ func (s *state) prove(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", foreign, err)
 	}
 	role := s.name()
-	_, err := s.aws.IAM.TagRole(ctx, &iam.TagRoleInput{RoleName: &role, Tags: cloud.IAMTags(map[string]string{tagProven: s.digest()})})
+	_, err := cloud.IAM(s.aws).TagRole(ctx, &iam.TagRoleInput{RoleName: &role, Tags: cloud.IAMTags(map[string]string{tagProven: s.digest()})})
 	if err == nil {
 		s.proven = s.digest()
 	}

@@ -69,7 +69,7 @@ func (s *state) looked() {
 		var arns []string
 		in := &iam.ListAttachedRolePoliciesInput{RoleName: aws.String(s.name())}
 		for {
-			o, err := s.aws.IAM.ListAttachedRolePolicies(ctx, in)
+			o, err := cloud.IAM(s.aws).ListAttachedRolePolicies(ctx, in)
 			if cloud.IsNotFound(err) {
 				return nil, nil
 			}
@@ -85,7 +85,7 @@ func (s *state) looked() {
 		}
 	}}
 	s.inlined = &cloud.Look[[]string]{Fetch: func(ctx context.Context) ([]string, error) {
-		o, err := s.aws.IAM.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: aws.String(s.name())})
+		o, err := cloud.IAM(s.aws).ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: aws.String(s.name())})
 		if cloud.IsNotFound(err) {
 			return nil, nil
 		}
@@ -124,7 +124,7 @@ func (s *state) providerARN() string {
 
 // providerExists tells a missing provider before STS would, in words about a token.
 func (s *state) providerExists(ctx context.Context) error {
-	_, err := s.aws.IAM.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(s.providerARN())})
+	_, err := cloud.IAM(s.aws).GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(s.providerARN())})
 	if cloud.IsNotFound(err) {
 		return &steps.Error{Code: "NoOIDCProvider", Category: steps.Precondition, Message: "IAM does not know the cluster's issuer " + s.issuer,
 			Hints: []string{"let provision-eks make the cluster, or register the issuer: `eksctl utils associate-iam-oidc-provider`"}}
@@ -180,7 +180,7 @@ func (s *state) role() resource {
 			if s.spec.PermissionsBoundary != "" {
 				in.PermissionsBoundary = &s.spec.PermissionsBoundary
 			}
-			_, err := s.aws.IAM.CreateRole(ctx, in)
+			_, err := cloud.IAM(s.aws).CreateRole(ctx, in)
 			if cloud.IsExists(err) { // our own call, sent twice after a lost answer
 				return nil
 			}
@@ -193,7 +193,7 @@ func (s *state) role() resource {
 
 // seeRole also finds the trust that a re-created cluster has made stale: its issuer is a new one, the role's name is not.
 func (s *state) seeRole(ctx context.Context, name string) (status, error) {
-	out, err := s.aws.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
+	out, err := cloud.IAM(s.aws).GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
 	if cloud.IsNotFound(err) {
 		return status{}, nil
 	}
@@ -252,16 +252,16 @@ func (s *state) mendRole(ctx context.Context, name string, drift []string) error
 	if owned.Of(drift, "permissionsBoundary") {
 		var err error
 		if s.spec.PermissionsBoundary == "" {
-			_, err = s.aws.IAM.DeleteRolePermissionsBoundary(ctx, &iam.DeleteRolePermissionsBoundaryInput{RoleName: &name})
+			_, err = cloud.IAM(s.aws).DeleteRolePermissionsBoundary(ctx, &iam.DeleteRolePermissionsBoundaryInput{RoleName: &name})
 		} else {
-			_, err = s.aws.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: &name, PermissionsBoundary: &s.spec.PermissionsBoundary})
+			_, err = cloud.IAM(s.aws).PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: &name, PermissionsBoundary: &s.spec.PermissionsBoundary})
 		}
 		if err != nil {
 			return err
 		}
 	}
 	if owned.Of(drift, "trust") {
-		_, err := s.aws.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: aws.String(s.trust())})
+		_, err := cloud.IAM(s.aws).UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: aws.String(s.trust())})
 		if err != nil {
 			return err
 		}
@@ -271,14 +271,14 @@ func (s *state) mendRole(ctx context.Context, name string, drift []string) error
 		return err
 	}
 	for _, arn := range policies {
-		_, err := s.aws.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: &name, PolicyArn: &arn})
+		_, err := cloud.IAM(s.aws).DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: &name, PolicyArn: &arn})
 		if err != nil && !cloud.IsNotFound(err) {
 			return err
 		}
 		s.attached.Changed()
 	}
 	for _, n := range inline {
-		_, err := s.aws.IAM.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &name, PolicyName: &n})
+		_, err := cloud.IAM(s.aws).DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &name, PolicyName: &n})
 		if err != nil && !cloud.IsNotFound(err) {
 			return err
 		}
@@ -299,7 +299,7 @@ func (s *state) policy(arn string) resource {
 		Create: func(ctx context.Context, s *state) error {
 			defer s.attached.Changed()
 			return s.aws.Retry(ctx, spread, cloud.IsNotFound, func(ctx context.Context) error {
-				_, err := s.aws.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: &role, PolicyArn: &arn})
+				_, err := cloud.IAM(s.aws).AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: &role, PolicyArn: &arn})
 				return err
 			})
 		},
@@ -311,7 +311,7 @@ func (s *state) inline(name, doc string) resource {
 	put := func(ctx context.Context, s *state) error {
 		defer s.inlined.Changed()
 		return s.aws.Retry(ctx, spread, cloud.IsNotFound, func(ctx context.Context) error {
-			_, err := s.aws.IAM.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &role, PolicyName: &name, PolicyDocument: &doc})
+			_, err := cloud.IAM(s.aws).PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &role, PolicyName: &name, PolicyDocument: &doc})
 			return err
 		})
 	}
@@ -319,7 +319,7 @@ func (s *state) inline(name, doc string) resource {
 		Kind: kindInline, Name: role + "/" + name, Needs: []string{s.roleID()}, Create: put,
 		Update: func(ctx context.Context, s *state, _ []string) error { return put(ctx, s) },
 		Observe: func(ctx context.Context, s *state) (status, error) {
-			out, err := s.aws.IAM.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &role, PolicyName: &name})
+			out, err := cloud.IAM(s.aws).GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &role, PolicyName: &name})
 			if cloud.IsNotFound(err) {
 				return status{}, nil
 			}

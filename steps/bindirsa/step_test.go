@@ -108,7 +108,7 @@ func TestDriftOfTheRoleIsNamedAndMended(t *testing.T) {
 		d, in := bindirsa.New(w.Open, k.Open), cloudtest.Input(t, csi)
 		raw, err := w.Apply(t.Context(), d, in)
 		out := decode(t, raw, err)
-		api := session(t, w).IAM
+		api := cloud.IAM(session(t, w))
 		_, err = api.AttachRolePolicy(t.Context(), &iam.AttachRolePolicyInput{RoleName: &out.RoleName, PolicyArn: aws.String("arn:aws:iam::aws:policy/AmazonEKSClusterPolicy")})
 		if err != nil {
 			t.Fatal(err)

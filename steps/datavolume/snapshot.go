@@ -20,7 +20,7 @@ func (s *state) snapshots(ctx context.Context) ([]ec2types.Snapshot, error) {
 	var mine []ec2types.Snapshot
 	in := &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagName, s.spec.Name))}
 	for {
-		o, err := s.aws.EC2.DescribeSnapshots(ctx, in)
+		o, err := cloud.EC2(s.aws).DescribeSnapshots(ctx, in)
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +56,7 @@ func (s *state) lastSnapshot(ctx context.Context) error {
 			return of(list, volume) != nil, err
 		}
 		err := s.aws.Once(ctx, found, func(ctx context.Context) error {
-			_, err := s.aws.EC2.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{
+			_, err := cloud.EC2(s.aws).CreateSnapshot(ctx, &ec2.CreateSnapshotInput{
 				VolumeId: &volume, Description: aws.String("last state of " + s.spec.Name),
 				TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeSnapshot, cloud.Tags(s.owner, kindSnapshot, s.spec.Name)),
 			}, cloud.Careful)
@@ -107,7 +107,7 @@ func (s *state) prune(ctx context.Context) error {
 		if i < s.spec.Snapshots {
 			continue
 		}
-		_, err := s.aws.EC2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: x.SnapshotId})
+		_, err := cloud.EC2(s.aws).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: x.SnapshotId})
 		if err != nil && !cloud.IsNotFound(err) {
 			return err
 		}

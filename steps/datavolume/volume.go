@@ -47,7 +47,7 @@ func (s *state) find(ctx context.Context) (*ec2types.Volume, error) {
 	var mine []ec2types.Volume
 	in := &ec2.DescribeVolumesInput{Filters: append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagName, s.spec.Name))}
 	for {
-		o, err := s.aws.EC2.DescribeVolumes(ctx, in)
+		o, err := cloud.EC2(s.aws).DescribeVolumes(ctx, in)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +140,7 @@ func (s *state) create(ctx context.Context) error {
 	if s.spec.Throughput > 0 {
 		in.Throughput = &s.spec.Throughput
 	}
-	_, err := s.aws.EC2.CreateVolume(ctx, in)
+	_, err := cloud.EC2(s.aws).CreateVolume(ctx, in)
 	if cloud.Code(err) == "InvalidZone.NotFound" || cloud.Code(err) == "InvalidParameterValue" && cloud.Says(err, s.spec.Zone) {
 		return &steps.Error{Code: "NoSuchZone", Category: steps.Precondition, Message: "zone: " + s.spec.Zone + " is not in " + s.aws.Region,
 			Hints: []string{"set `zone` to one of the region's availability zones"}}
@@ -151,7 +151,7 @@ func (s *state) create(ctx context.Context) error {
 func (s *state) mend(ctx context.Context, drift []string) error {
 	id := s.found.VolumeId
 	if owned.Of(drift, "tag "+tagCSI) {
-		_, err := s.aws.EC2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{*id}, Tags: cloud.EC2Tags(map[string]string{tagCSI: "true"})})
+		_, err := cloud.EC2(s.aws).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{*id}, Tags: cloud.EC2Tags(map[string]string{tagCSI: "true"})})
 		if err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func (s *state) mend(ctx context.Context, drift []string) error {
 	if s.spec.Throughput > 0 {
 		in.Throughput = &s.spec.Throughput
 	}
-	_, err := s.aws.EC2.ModifyVolume(ctx, in)
+	_, err := cloud.EC2(s.aws).ModifyVolume(ctx, in)
 	if cloud.Code(err) == "VolumeModificationRateExceeded" || cloud.Code(err) == "IncorrectModificationState" {
 		return &steps.Error{Code: "ModifiedTooSoon", Category: steps.Precondition, Message: "volume " + *id, Err: cloud.Explain(err), Hints: []string{"EBS wants 6 hours between two changes of a volume"}}
 	}
@@ -183,7 +183,7 @@ func (s *state) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := s.aws.EC2.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: s.found.VolumeId})
+	_, err := cloud.EC2(s.aws).DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: s.found.VolumeId})
 	return err
 }
 

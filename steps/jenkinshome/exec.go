@@ -189,7 +189,7 @@ func (m *mission) precopied(ctx context.Context) error {
 		}
 	}
 	if len(gone) > 0 { // a move that was rolled back
-		if _, err := m.aws.EC2.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{m.move.VolumeID}, Tags: gone}); err != nil {
+		if _, err := cloud.EC2(m.aws).DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{m.move.VolumeID}, Tags: gone}); err != nil {
 			return fmt.Errorf("volume %s: tags: %w", m.move.VolumeID, cloud.Explain(err))
 		}
 	}

@@ -42,7 +42,7 @@ func (v volume) place(source string) Place {
 }
 
 func readVolume(ctx context.Context, s *cloud.Session, id string) (volume, error) {
-	out, err := s.EC2.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: []types.Filter{cloud.Filter("volume-id", id)}})
+	out, err := cloud.EC2(s).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: []types.Filter{cloud.Filter("volume-id", id)}})
 	if err != nil {
 		return volume{}, cloud.Explain(err)
 	}
@@ -97,7 +97,7 @@ func attach(ctx context.Context, s *cloud.Session, v volume, instance string, sa
 	if err != nil {
 		return err
 	}
-	_, err = s.EC2.AttachVolume(ctx, &ec2.AttachVolumeInput{VolumeId: &v.ID, InstanceId: &instance, Device: &device})
+	_, err = cloud.EC2(s).AttachVolume(ctx, &ec2.AttachVolumeInput{VolumeId: &v.ID, InstanceId: &instance, Device: &device})
 	if err != nil && cloud.Code(err) != "VolumeInUse" && cloud.Code(err) != "IncorrectState" { // somebody, or our own lost call, was first: look
 		return fmt.Errorf("volume %s: attach to %s: %w", v.ID, instance, cloud.Explain(err))
 	}
@@ -146,7 +146,7 @@ func detach(ctx context.Context, s *cloud.Session, id, instance string, say func
 	if err != nil || v.Instance == "" || v.Instance != instance {
 		return err
 	}
-	_, err = s.EC2.DetachVolume(ctx, &ec2.DetachVolumeInput{VolumeId: &id, InstanceId: &instance})
+	_, err = cloud.EC2(s).DetachVolume(ctx, &ec2.DetachVolumeInput{VolumeId: &id, InstanceId: &instance})
 	if err != nil && cloud.Code(err) != "IncorrectState" {
 		return fmt.Errorf("volume %s: detach from %s: %w", id, instance, cloud.Explain(err))
 	}
@@ -174,7 +174,7 @@ func writeTags(ctx context.Context, s *cloud.Session, id string, tags map[string
 	for k, v := range tags {
 		tags[k] = v[:min(len(v), tagLimit)]
 	}
-	if _, err := s.EC2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: cloud.EC2Tags(tags)}); err != nil {
+	if _, err := cloud.EC2(s).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: cloud.EC2Tags(tags)}); err != nil {
 		return fmt.Errorf("volume %s: tags: %w", id, cloud.Explain(err))
 	}
 	return nil
@@ -197,7 +197,7 @@ func instances(ctx context.Context, s *cloud.Session, f ...types.Filter) ([]type
 	var out []types.Instance
 	for {
 		// By hand: the SDK's paginator takes the client as an interface, which keeps all 700 calls of EC2 in the binary.
-		page, err := s.EC2.DescribeInstances(ctx, in)
+		page, err := cloud.EC2(s).DescribeInstances(ctx, in)
 		if err != nil {
 			return nil, cloud.Explain(err)
 		}

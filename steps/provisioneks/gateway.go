@@ -46,7 +46,7 @@ func internetGateway(sp Spec) resource {
 				return g != nil, err
 			}
 			return s.once(ctx, found, func(ctx context.Context) error {
-				_, err := s.aws.EC2.CreateInternetGateway(ctx, &ec2.CreateInternetGatewayInput{
+				_, err := cloud.EC2(s.aws).CreateInternetGateway(ctx, &ec2.CreateInternetGatewayInput{
 					TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeInternetGateway, s.tags(kindIGW, sp.Name)),
 				}, cloud.Careful)
 				return err
@@ -54,7 +54,7 @@ func internetGateway(sp Spec) resource {
 		},
 		Delete: func(ctx context.Context, s *state) error {
 			defer s.look.igws.Changed()
-			_, err := s.aws.EC2.DeleteInternetGateway(ctx, &ec2.DeleteInternetGatewayInput{InternetGatewayId: &s.igwID})
+			_, err := cloud.EC2(s.aws).DeleteInternetGateway(ctx, &ec2.DeleteInternetGatewayInput{InternetGatewayId: &s.igwID})
 			return err
 		},
 	}
@@ -75,7 +75,7 @@ func igwAttachment(sp Spec) resource {
 		Create: func(ctx context.Context, s *state) error {
 			defer s.look.igws.Changed()
 			return s.settle(ctx, func(ctx context.Context) error {
-				_, err := s.aws.EC2.AttachInternetGateway(ctx, &ec2.AttachInternetGatewayInput{InternetGatewayId: &s.igwID, VpcId: &s.vpcID})
+				_, err := cloud.EC2(s.aws).AttachInternetGateway(ctx, &ec2.AttachInternetGatewayInput{InternetGatewayId: &s.igwID, VpcId: &s.vpcID})
 				if cloud.IsExists(err) {
 					return nil
 				}
@@ -84,7 +84,7 @@ func igwAttachment(sp Spec) resource {
 		},
 		Delete: func(ctx context.Context, s *state) error {
 			defer s.look.igws.Changed()
-			_, err := s.aws.EC2.DetachInternetGateway(ctx, &ec2.DetachInternetGatewayInput{InternetGatewayId: &s.igwID, VpcId: &s.vpcID})
+			_, err := cloud.EC2(s.aws).DetachInternetGateway(ctx, &ec2.DetachInternetGatewayInput{InternetGatewayId: &s.igwID, VpcId: &s.vpcID})
 			if cloud.Code(err) == "Gateway.NotAttached" {
 				return nil
 			}
@@ -125,7 +125,7 @@ func address(p *natPart) resource {
 				return a != nil, err
 			}
 			return s.once(ctx, found, func(ctx context.Context) error {
-				_, err := s.aws.EC2.AllocateAddress(ctx, &ec2.AllocateAddressInput{
+				_, err := cloud.EC2(s.aws).AllocateAddress(ctx, &ec2.AllocateAddressInput{
 					Domain:            ec2types.DomainTypeVpc,
 					TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeElasticIp, s.tags(kindEIP, p.name)),
 				}, cloud.Careful)
@@ -136,7 +136,7 @@ func address(p *natPart) resource {
 			defer s.look.addresses.Changed()
 			return s.aws.Retry(ctx, time.Minute, func(err error) bool { return cloud.Code(err) == "AuthFailure" }, func(ctx context.Context) error {
 				// EC2 calls an address that is still mapped a lack of permission.
-				_, err := s.aws.EC2.ReleaseAddress(ctx, &ec2.ReleaseAddressInput{AllocationId: &p.address})
+				_, err := cloud.EC2(s.aws).ReleaseAddress(ctx, &ec2.ReleaseAddressInput{AllocationId: &p.address})
 				return err
 			})
 		},
@@ -185,7 +185,7 @@ func natGateway(sp Spec, p *natPart) resource {
 		},
 		Delete: func(ctx context.Context, s *state) error {
 			defer s.look.nats.Changed()
-			_, err := s.aws.EC2.DeleteNatGateway(ctx, &ec2.DeleteNatGatewayInput{NatGatewayId: &p.natID})
+			_, err := cloud.EC2(s.aws).DeleteNatGateway(ctx, &ec2.DeleteNatGatewayInput{NatGatewayId: &p.natID})
 			return err
 		},
 	}
@@ -206,7 +206,7 @@ func (s *state) createNAT(ctx context.Context, p *natPart) error {
 		return cloud.IsNotFound(err) || slices.Contains([]string{"InvalidSubnet", "Resource.AlreadyAssociated", "NotAvailable"}, cloud.Code(err))
 	}
 	return s.aws.Retry(ctx, 2*time.Minute, soon, func(ctx context.Context) error {
-		_, err := s.aws.EC2.CreateNatGateway(ctx, &ec2.CreateNatGatewayInput{
+		_, err := cloud.EC2(s.aws).CreateNatGateway(ctx, &ec2.CreateNatGatewayInput{
 			AllocationId: &p.address, SubnetId: &p.subnet.id, ConnectivityType: ec2types.ConnectivityTypePublic,
 			ClientToken:       aws.String(cloud.ClientToken(s.owner, kindNAT, p.name, p.address, p.subnet.id, dead)),
 			TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeNatgateway, s.tags(kindNAT, p.name)),

@@ -351,7 +351,7 @@ func TestDownNamesWhatBlocksItThenGoesOn(t *testing.T) {
 		if err := json.Unmarshal(raw, &out); err != nil {
 			t.Fatal(err)
 		}
-		api := session(t, w).EC2
+		api := cloud.EC2(session(t, w))
 		theirs, err := api.CreateSubnet(t.Context(), &ec2.CreateSubnetInput{VpcId: &out.VPCID, CidrBlock: aws.String("10.0.99.0/24")})
 		if err != nil {
 			t.Fatal(err)

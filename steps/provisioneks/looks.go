@@ -14,7 +14,7 @@ import (
 )
 
 func (s *state) newLooks() looks {
-	owned, c := cloud.OwnedBy(s.owner), s.aws.EC2
+	owned, c := cloud.OwnedBy(s.owner), cloud.EC2(s.aws)
 	return looks{
 		vpcs: pages(func(ctx context.Context, t *string) ([]ec2types.Vpc, *string, error) {
 			o, err := c.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{Filters: owned, NextToken: t})
@@ -52,7 +52,7 @@ func (s *state) newLooks() looks {
 
 func (s *state) attached(p rolePart) *cloud.Look[[]string] {
 	return &cloud.Look[[]string]{Fetch: func(ctx context.Context) ([]string, error) {
-		o, err := s.aws.IAM.ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: aws.String(s.roleName(p.part))})
+		o, err := cloud.IAM(s.aws).ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: aws.String(s.roleName(p.part))})
 		if cloud.IsNotFound(err) {
 			return nil, nil
 		}
@@ -88,7 +88,7 @@ func (s *state) describeTypes(ctx context.Context) (map[string]ec2types.Instance
 	in := &ec2.DescribeInstanceTypesInput{Filters: []ec2types.Filter{cloud.Filter("instance-type", names...)}}
 	found := map[string]ec2types.InstanceTypeInfo{}
 	for {
-		o, err := s.aws.EC2.DescribeInstanceTypes(ctx, in)
+		o, err := cloud.EC2(s.aws).DescribeInstanceTypes(ctx, in)
 		if err != nil {
 			return nil, err
 		}

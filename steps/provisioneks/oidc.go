@@ -37,7 +37,7 @@ func oidcProvider(sp Spec) resource {
 				return absent, nil
 			}
 			arn := s.providerOf(s.issuer())
-			o, err := s.aws.IAM.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: &arn})
+			o, err := cloud.IAM(s.aws).GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: &arn})
 			if cloud.IsNotFound(err) {
 				return absent, nil
 			}
@@ -53,7 +53,7 @@ func oidcProvider(sp Spec) resource {
 			return status{Exists: true, Ready: true, ID: arn, ARN: arn, Drift: d, Foreign: s.down && !ours}, nil
 		},
 		Create: func(ctx context.Context, s *state) error {
-			_, err := s.aws.IAM.CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{
+			_, err := cloud.IAM(s.aws).CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{
 				Url: aws.String(s.issuer()), ClientIDList: []string{stsAudience}, Tags: cloud.IAMTags(s.tags(kindOIDC, sp.Name)),
 			})
 			if cloud.IsExists(err) {
@@ -62,13 +62,13 @@ func oidcProvider(sp Spec) resource {
 			return err
 		},
 		Update: func(ctx context.Context, s *state, _ []string) error {
-			_, err := s.aws.IAM.AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{
+			_, err := cloud.IAM(s.aws).AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{
 				OpenIDConnectProviderArn: &s.providerARN, ClientID: aws.String(stsAudience),
 			})
 			return err
 		},
 		Delete: func(ctx context.Context, s *state) error {
-			_, err := s.aws.IAM.DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: &s.providerARN})
+			_, err := cloud.IAM(s.aws).DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: &s.providerARN})
 			return err
 		},
 	}
@@ -77,7 +77,7 @@ func oidcProvider(sp Spec) resource {
 // staleProviders are our providers for this cluster whatever issuer they name: a cluster that is gone cannot tell its issuer, and
 // one that was made again has a new one.
 func (s *state) staleProviders(ctx context.Context) ([]string, error) {
-	o, err := s.aws.IAM.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
+	o, err := cloud.IAM(s.aws).ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func (s *state) staleProviders(ctx context.Context) ([]string, error) {
 		if !strings.Contains(arn, ":oidc-provider/oidc.eks."+s.aws.Region+".") {
 			continue
 		}
-		t, err := s.aws.IAM.ListOpenIDConnectProviderTags(ctx, &iam.ListOpenIDConnectProviderTagsInput{OpenIDConnectProviderArn: &arn})
+		t, err := cloud.IAM(s.aws).ListOpenIDConnectProviderTags(ctx, &iam.ListOpenIDConnectProviderTagsInput{OpenIDConnectProviderArn: &arn})
 		if cloud.IsNotFound(err) {
 			continue
 		}

@@ -68,7 +68,7 @@ func (s *state) existing(ctx context.Context) (Outputs, bool, error) {
 	}
 	if s.issuer() != "" {
 		arn := s.providerOf(s.issuer())
-		_, err := s.aws.IAM.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: &arn})
+		_, err := cloud.IAM(s.aws).GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: &arn})
 		if err == nil {
 			s.providerARN = arn
 		} else if !cloud.IsNotFound(err) && !cloud.IsDenied(err) {

@@ -83,7 +83,7 @@ func (s *state) usedVCPUs(ctx context.Context) (int, error) {
 	total := 0
 	in := &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{cloud.Filter("instance-state-name", "pending", "running")}}
 	for {
-		o, err := s.aws.EC2.DescribeInstances(ctx, in)
+		o, err := cloud.EC2(s.aws).DescribeInstances(ctx, in)
 		if err != nil {
 			return 0, err
 		}
@@ -109,7 +109,7 @@ func (s *state) usedVPCs(ctx context.Context) (int, error) {
 	n := 0
 	in := &ec2.DescribeVpcsInput{}
 	for {
-		o, err := s.aws.EC2.DescribeVpcs(ctx, in)
+		o, err := cloud.EC2(s.aws).DescribeVpcs(ctx, in)
 		if err != nil {
 			return 0, err
 		}
@@ -125,7 +125,7 @@ func (s *state) usedVPCs(ctx context.Context) (int, error) {
 }
 
 func (s *state) usedAddresses(ctx context.Context) (int, error) {
-	o, err := s.aws.EC2.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{})
+	o, err := cloud.EC2(s.aws).DescribeAddresses(ctx, &ec2.DescribeAddressesInput{})
 	if err != nil {
 		return 0, err
 	}
@@ -154,7 +154,7 @@ func (s *state) usedClusters(ctx context.Context) (int, error) {
 }
 
 func (s *state) usedProviders(ctx context.Context) (int, error) {
-	o, err := s.aws.IAM.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
+	o, err := cloud.IAM(s.aws).ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
 	if err != nil {
 		return 0, err
 	}

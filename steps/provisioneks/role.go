@@ -45,7 +45,7 @@ func role(sp Spec, p rolePart) resource {
 		Kind: kindRole, Name: name,
 		Observe: func(ctx context.Context, s *state) (status, error) {
 			role := s.roleName(p.part)
-			o, err := s.aws.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: &role})
+			o, err := cloud.IAM(s.aws).GetRole(ctx, &iam.GetRoleInput{RoleName: &role})
 			if cloud.IsNotFound(err) {
 				return absent, nil
 			}
@@ -63,7 +63,7 @@ func role(sp Spec, p rolePart) resource {
 		},
 		Create: func(ctx context.Context, s *state) error {
 			role := s.roleName(p.part)
-			_, err := s.aws.IAM.CreateRole(ctx, &iam.CreateRoleInput{
+			_, err := cloud.IAM(s.aws).CreateRole(ctx, &iam.CreateRoleInput{
 				RoleName: &role, AssumeRolePolicyDocument: aws.String(p.trust()),
 				Description: aws.String("EKS " + sp.Name + ": " + p.part), Tags: cloud.IAMTags(s.tags(kindRole, name)),
 			})
@@ -76,7 +76,7 @@ func role(sp Spec, p rolePart) resource {
 		Update: func(ctx context.Context, s *state, _ []string) error {
 			role := s.roleName(p.part)
 			s.touched(role, time.Now())
-			_, err := s.aws.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &role, PolicyDocument: aws.String(p.trust())})
+			_, err := cloud.IAM(s.aws).UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &role, PolicyDocument: aws.String(p.trust())})
 			return err
 		},
 		Delete: func(ctx context.Context, s *state) error { return s.aws.DeleteRole(ctx, s.roleName(p.part)) },
@@ -129,7 +129,7 @@ func rolePolicy(sp Spec, p rolePart, policy string) resource {
 			role := s.roleName(p.part)
 			s.touched(role, time.Now())
 			return s.settle(ctx, func(ctx context.Context) error {
-				_, err := s.aws.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: &role, PolicyArn: aws.String(s.managedPolicy(policy))})
+				_, err := cloud.IAM(s.aws).AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: &role, PolicyArn: aws.String(s.managedPolicy(policy))})
 				return err
 			})
 		},

@@ -43,7 +43,7 @@ func routeTable(sp Spec, p *tablePart) resource {
 		Create: func(ctx context.Context, s *state) error {
 			defer s.look.tables.Changed()
 			return s.settle(ctx, func(ctx context.Context) error {
-				_, err := s.aws.EC2.CreateRouteTable(ctx, &ec2.CreateRouteTableInput{
+				_, err := cloud.EC2(s.aws).CreateRouteTable(ctx, &ec2.CreateRouteTableInput{
 					VpcId: &s.vpcID, ClientToken: s.token(kindTable, p.name, s.vpcID),
 					TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeRouteTable, s.tags(kindTable, p.name)),
 				})
@@ -64,12 +64,12 @@ func (s *state) deleteTable(ctx context.Context, p *tablePart) error {
 		return err
 	}
 	for _, a := range t.Associations {
-		_, err := s.aws.EC2.DisassociateRouteTable(ctx, &ec2.DisassociateRouteTableInput{AssociationId: a.RouteTableAssociationId})
+		_, err := cloud.EC2(s.aws).DisassociateRouteTable(ctx, &ec2.DisassociateRouteTableInput{AssociationId: a.RouteTableAssociationId})
 		if err != nil && !cloud.IsNotFound(err) {
 			return err
 		}
 	}
-	_, err = s.aws.EC2.DeleteRouteTable(ctx, &ec2.DeleteRouteTableInput{RouteTableId: &p.id})
+	_, err = cloud.EC2(s.aws).DeleteRouteTable(ctx, &ec2.DeleteRouteTableInput{RouteTableId: &p.id})
 	return err
 }
 
@@ -103,7 +103,7 @@ func defaultRoute(sp Spec, p *tablePart) resource {
 		Create: func(ctx context.Context, s *state) error {
 			defer s.look.tables.Changed()
 			return s.settle(ctx, func(ctx context.Context) error {
-				_, err := s.aws.EC2.CreateRoute(ctx, &ec2.CreateRouteInput{
+				_, err := cloud.EC2(s.aws).CreateRoute(ctx, &ec2.CreateRouteInput{
 					RouteTableId: &p.id, DestinationCidrBlock: aws.String(everywhere), NatGatewayId: p.natTarget(), GatewayId: s.igwTarget(p),
 				})
 				if cloud.IsExists(err) {
@@ -114,7 +114,7 @@ func defaultRoute(sp Spec, p *tablePart) resource {
 		},
 		Update: func(ctx context.Context, s *state, _ []string) error {
 			defer s.look.tables.Changed()
-			_, err := s.aws.EC2.ReplaceRoute(ctx, &ec2.ReplaceRouteInput{
+			_, err := cloud.EC2(s.aws).ReplaceRoute(ctx, &ec2.ReplaceRouteInput{
 				RouteTableId: &p.id, DestinationCidrBlock: aws.String(everywhere), NatGatewayId: p.natTarget(), GatewayId: s.igwTarget(p),
 			})
 			return err
@@ -171,7 +171,7 @@ func association(p *tablePart, sub *subnetPart) resource {
 		Create: func(ctx context.Context, s *state) error {
 			defer s.look.tables.Changed()
 			return s.settle(ctx, func(ctx context.Context) error {
-				_, err := s.aws.EC2.AssociateRouteTable(ctx, &ec2.AssociateRouteTableInput{RouteTableId: &p.id, SubnetId: &sub.id})
+				_, err := cloud.EC2(s.aws).AssociateRouteTable(ctx, &ec2.AssociateRouteTableInput{RouteTableId: &p.id, SubnetId: &sub.id})
 				if cloud.IsExists(err) {
 					return nil
 				}

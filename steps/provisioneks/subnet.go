@@ -58,7 +58,7 @@ func subnet(sp Spec, p *subnetPart) resource {
 		Update: nothingToMend,
 		Delete: func(ctx context.Context, s *state) error {
 			defer s.look.subnets.Changed()
-			_, err := s.aws.EC2.DeleteSubnet(ctx, &ec2.DeleteSubnetInput{SubnetId: &p.id})
+			_, err := cloud.EC2(s.aws).DeleteSubnet(ctx, &ec2.DeleteSubnetInput{SubnetId: &p.id})
 			return s.swept(ctx, p.id, err)
 		},
 	}
@@ -73,7 +73,7 @@ func (s *state) createSubnet(ctx context.Context, p *subnetPart) error {
 	} else {
 		tags["kubernetes.io/role/internal-elb"] = "1"
 	}
-	_, err := s.aws.EC2.CreateSubnet(ctx, &ec2.CreateSubnetInput{
+	_, err := cloud.EC2(s.aws).CreateSubnet(ctx, &ec2.CreateSubnetInput{
 		VpcId: &s.vpcID, CidrBlock: &p.cidr, AvailabilityZone: &p.zone,
 		TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeSubnet, tags),
 	}, cloud.Careful)
@@ -95,7 +95,7 @@ func publicIPs(p *subnetPart) resource {
 		Create: func(ctx context.Context, s *state) error {
 			defer s.look.subnets.Changed()
 			return s.settle(ctx, func(ctx context.Context) error {
-				_, err := s.aws.EC2.ModifySubnetAttribute(ctx, &ec2.ModifySubnetAttributeInput{
+				_, err := cloud.EC2(s.aws).ModifySubnetAttribute(ctx, &ec2.ModifySubnetAttributeInput{
 					SubnetId: &p.id, MapPublicIpOnLaunch: &ec2types.AttributeBooleanValue{Value: aws.Bool(true)},
 				})
 				return err

@@ -22,7 +22,7 @@ func (s *state) interfaces(ctx context.Context, subnet string) ([]ec2types.Netwo
 	if subnet != "" {
 		filter = cloud.Filter("subnet-id", subnet)
 	}
-	o, err := s.aws.EC2.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{Filters: []ec2types.Filter{filter}})
+	o, err := cloud.EC2(s.aws).DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{Filters: []ec2types.Filter{filter}})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (s *state) sweep(ctx context.Context, subnet string) error {
 		if e.Status != ec2types.NetworkInterfaceStatusAvailable || !s.clusters(e) {
 			continue
 		}
-		_, err := s.aws.EC2.DeleteNetworkInterface(ctx, &ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: e.NetworkInterfaceId})
+		_, err := cloud.EC2(s.aws).DeleteNetworkInterface(ctx, &ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: e.NetworkInterfaceId})
 		if err != nil && !cloud.IsNotFound(err) && !cloud.IsDependency(err) {
 			return err
 		}
@@ -58,14 +58,14 @@ func (s *state) sweep(ctx context.Context, subnet string) error {
 	if subnet != "" {
 		return nil
 	}
-	o, err := s.aws.EC2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{
+	o, err := cloud.EC2(s.aws).DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{
 		Filters: []ec2types.Filter{cloud.Filter("vpc-id", s.vpcID), cloud.Filter("tag:kubernetes.io/cluster/"+s.spec.Name, "owned")},
 	})
 	if err != nil {
 		return err
 	}
 	for _, g := range o.SecurityGroups {
-		_, err := s.aws.EC2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: g.GroupId})
+		_, err := cloud.EC2(s.aws).DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: g.GroupId})
 		if err != nil && !cloud.IsNotFound(err) && !cloud.IsDependency(err) {
 			return err
 		}
@@ -109,12 +109,12 @@ func blockers(ctx context.Context, s *state, id string) string {
 func (s *state) strangers(ctx context.Context) []string {
 	var out []string
 	inside := []ec2types.Filter{cloud.Filter("vpc-id", s.vpcID)}
-	if o, err := s.aws.EC2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{Filters: inside}); err == nil {
+	if o, err := cloud.EC2(s.aws).DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{Filters: inside}); err == nil {
 		for _, x := range o.Subnets {
 			out = append(out, aws.ToString(x.SubnetId))
 		}
 	}
-	if o, err := s.aws.EC2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: inside}); err == nil {
+	if o, err := cloud.EC2(s.aws).DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: inside}); err == nil {
 		for _, x := range o.SecurityGroups {
 			if aws.ToString(x.GroupName) != "default" {
 				out = append(out, aws.ToString(x.GroupId)+" ("+aws.ToString(x.GroupName)+")")
@@ -130,7 +130,7 @@ func (s *state) removeStaleProviders(ctx context.Context) error {
 		return err
 	}
 	for _, arn := range arns {
-		_, err := s.aws.IAM.DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: &arn})
+		_, err := cloud.IAM(s.aws).DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: &arn})
 		if err != nil && !cloud.IsNotFound(err) {
 			return err
 		}

@@ -47,7 +47,7 @@ func launchTemplate(sp Spec, p *groupPart) resource {
 		},
 		Create: func(ctx context.Context, s *state) error {
 			defer s.look.templates.Changed()
-			_, err := s.aws.EC2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
+			_, err := cloud.EC2(s.aws).CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
 				LaunchTemplateName: aws.String(cloud.UniqueName(128, s.owner, sp.Name, p.Name)),
 				LaunchTemplateData: s.templateData(p), ClientToken: s.token(kindTemplate, name),
 				TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeLaunchTemplate, s.tags(kindTemplate, name)),
@@ -63,7 +63,7 @@ func launchTemplate(sp Spec, p *groupPart) resource {
 		},
 		Delete: func(ctx context.Context, s *state) error {
 			defer s.look.templates.Changed()
-			_, err := s.aws.EC2.DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateId: &p.templateID})
+			_, err := cloud.EC2(s.aws).DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateId: &p.templateID})
 			return err
 		},
 	}
@@ -108,7 +108,7 @@ func (s *state) templateData(p *groupPart) *ec2types.RequestLaunchTemplateData {
 }
 
 func (s *state) templateDrift(ctx context.Context, p *groupPart) ([]string, error) {
-	o, err := s.aws.EC2.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
+	o, err := cloud.EC2(s.aws).DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
 		LaunchTemplateId: &p.templateID, Versions: []string{"$Default"},
 	})
 	if err != nil || len(o.LaunchTemplateVersions) == 0 || o.LaunchTemplateVersions[0].LaunchTemplateData == nil {
@@ -138,13 +138,13 @@ func (s *state) templateDrift(ctx context.Context, p *groupPart) ([]string, erro
 }
 
 func (s *state) newTemplateVersion(ctx context.Context, p *groupPart, drift []string) error {
-	o, err := s.aws.EC2.CreateLaunchTemplateVersion(ctx, &ec2.CreateLaunchTemplateVersionInput{
+	o, err := cloud.EC2(s.aws).CreateLaunchTemplateVersion(ctx, &ec2.CreateLaunchTemplateVersionInput{
 		LaunchTemplateId: &p.templateID, LaunchTemplateData: s.templateData(p), ClientToken: s.token(kindTemplate, p.Name, p.templateVersion, drift),
 	})
 	if err != nil {
 		return err
 	}
 	n := strconv.FormatInt(aws.ToInt64(o.LaunchTemplateVersion.VersionNumber), 10)
-	_, err = s.aws.EC2.ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateId: &p.templateID, DefaultVersion: &n})
+	_, err = cloud.EC2(s.aws).ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateId: &p.templateID, DefaultVersion: &n})
 	return err
 }

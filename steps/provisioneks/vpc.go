@@ -49,7 +49,7 @@ func vpc(sp Spec) resource {
 				return v != nil, err
 			}
 			return s.once(ctx, found, func(ctx context.Context) error {
-				_, err := s.aws.EC2.CreateVpc(ctx, &ec2.CreateVpcInput{
+				_, err := cloud.EC2(s.aws).CreateVpc(ctx, &ec2.CreateVpcInput{
 					CidrBlock:         &sp.Network.CIDR,
 					TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeVpc, s.tags(kindVPC, sp.Name)),
 				}, cloud.Careful)
@@ -59,7 +59,7 @@ func vpc(sp Spec) resource {
 		Update: nothingToMend,
 		Delete: func(ctx context.Context, s *state) error {
 			defer s.look.vpcs.Changed()
-			_, err := s.aws.EC2.DeleteVpc(ctx, &ec2.DeleteVpcInput{VpcId: &s.vpcID})
+			_, err := cloud.EC2(s.aws).DeleteVpc(ctx, &ec2.DeleteVpcInput{VpcId: &s.vpcID})
 			return s.swept(ctx, "", err)
 		},
 	}
@@ -77,7 +77,7 @@ func vpcDNS(sp Spec) resource {
 				return absent, nil
 			}
 			for _, name := range []ec2types.VpcAttributeName{ec2types.VpcAttributeNameEnableDnsSupport, ec2types.VpcAttributeNameEnableDnsHostnames} {
-				o, err := s.aws.EC2.DescribeVpcAttribute(ctx, &ec2.DescribeVpcAttributeInput{VpcId: &s.vpcID, Attribute: name})
+				o, err := cloud.EC2(s.aws).DescribeVpcAttribute(ctx, &ec2.DescribeVpcAttributeInput{VpcId: &s.vpcID, Attribute: name})
 				if cloud.IsNotFound(err) {
 					return absent, nil
 				}
@@ -94,9 +94,9 @@ func vpcDNS(sp Spec) resource {
 			on := &ec2types.AttributeBooleanValue{Value: aws.Bool(true)}
 			return s.settle(ctx, func(ctx context.Context) error {
 				// One attribute a call: EC2 takes no more.
-				_, err := s.aws.EC2.ModifyVpcAttribute(ctx, &ec2.ModifyVpcAttributeInput{VpcId: &s.vpcID, EnableDnsSupport: on})
+				_, err := cloud.EC2(s.aws).ModifyVpcAttribute(ctx, &ec2.ModifyVpcAttributeInput{VpcId: &s.vpcID, EnableDnsSupport: on})
 				if err == nil {
-					_, err = s.aws.EC2.ModifyVpcAttribute(ctx, &ec2.ModifyVpcAttributeInput{VpcId: &s.vpcID, EnableDnsHostnames: on})
+					_, err = cloud.EC2(s.aws).ModifyVpcAttribute(ctx, &ec2.ModifyVpcAttributeInput{VpcId: &s.vpcID, EnableDnsHostnames: on})
 				}
 				return err
 			})

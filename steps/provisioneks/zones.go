@@ -96,7 +96,7 @@ func offersAny(offered, types []string) bool {
 
 // usableZones are the names of the zones that can host a control plane.
 func (s *state) usableZones(ctx context.Context) ([]string, error) {
-	o, err := s.aws.EC2.DescribeAvailabilityZones(ctx, &ec2.DescribeAvailabilityZonesInput{
+	o, err := cloud.EC2(s.aws).DescribeAvailabilityZones(ctx, &ec2.DescribeAvailabilityZonesInput{
 		Filters: []ec2types.Filter{cloud.Filter("state", "available"), cloud.Filter("zone-type", "availability-zone")},
 	})
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *state) offerings(ctx context.Context) (map[string][]string, error) {
 		LocationType: ec2types.LocationTypeAvailabilityZone, Filters: []ec2types.Filter{cloud.Filter("instance-type", sortedCopy(types)...)},
 	}
 	for {
-		o, err := s.aws.EC2.DescribeInstanceTypeOfferings(ctx, in)
+		o, err := cloud.EC2(s.aws).DescribeInstanceTypeOfferings(ctx, in)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +140,7 @@ func (s *state) offerings(ctx context.Context) (map[string][]string, error) {
 
 // zonesOf looks up the zones of subnets that exist, in the spec's order.
 func (s *state) zonesOf(ctx context.Context, n Network) ([]string, error) {
-	o, err := s.aws.EC2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: n.SubnetIDs})
+	o, err := cloud.EC2(s.aws).DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: n.SubnetIDs})
 	if err != nil {
 		return nil, err
 	}
