@@ -202,7 +202,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		exit    int
 	}{
 		"no OIDC provider": {func(t *testing.T, w *cloudtest.World) {
-			api := session(t, w).IAM
+			api := cloud.IAM(session(t, w))
 			o, err := api.ListOpenIDConnectProviders(t.Context(), &iam.ListOpenIDConnectProvidersInput{})
 			if err != nil {
 				t.Fatal(err)
