@@ -72,17 +72,22 @@ func run(ctx context.Context, opts Options, stdout io.Writer) error {
 	if err != nil {
 		return quiet(ctx, err)
 	}
+	start, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("not ready within "+startTimeout.String()))
+	defer cancel()
+	if err := plane.ready(start); err != nil {
+		return quiet(ctx, err)
+	}
+	return serve(ctx, start, plane, stdout)
+}
+
+// serve plays what surrounds a control plane that is up, and says that all is ready.
+func serve(ctx, start context.Context, plane *controlPlane, stdout io.Writer) error {
 	logFile, err := os.OpenFile(plane.file("logs", "nodes.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer logFile.Close()
 	log := slog.New(slog.NewTextHandler(logFile, nil))
-	start, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("not ready within "+startTimeout.String()))
-	defer cancel()
-	if err := plane.ready(start); err != nil {
-		return quiet(ctx, err)
-	}
 	config, err := clientcmd.BuildConfigFromFlags("", plane.file("nodes.kubeconfig"))
 	if err != nil {
 		return err

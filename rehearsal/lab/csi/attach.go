@@ -144,7 +144,7 @@ func (p *Player) order(ctx context.Context, action, volume, instance string) err
 	accounts := p.client.CoreV1().ServiceAccounts(namespace)
 	account, err := accounts.Get(ctx, controllerAccount, metav1.GetOptions{})
 	if err != nil {
-		return fmt.Errorf("%s %s: %s", action, volume, err) // not wrapped: only a missing attachment may look missing
+		return fmt.Errorf("%s %s: %s", action, volume, err) //nolint:errorlint // not wrapped: only a missing attachment may look missing
 	}
 	role := account.Annotations[roleAnnotation]
 	if role == "" {
@@ -153,7 +153,7 @@ func (p *Player) order(ctx context.Context, action, volume, instance string) err
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}}}
 	token, err := accounts.CreateToken(ctx, controllerAccount, request, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("%s %s: token: %s", action, volume, err)
+		return fmt.Errorf("%s %s: token: %s", action, volume, err) //nolint:errorlint // see above
 	}
 	body, err := json.Marshal(order{Cluster: p.opts.Cluster, Action: action, VolumeID: volume, NodeID: instance, RoleARN: role, Token: token.Status.Token})
 	if err != nil {

@@ -76,7 +76,7 @@ func archive(t *testing.T, path, manifest string) {
 }
 
 // begun starts a Jenkins and waits until it is loaded.
-func begun(t *testing.T, ctx context.Context, o Options) *Jenkins {
+func begun(ctx context.Context, t *testing.T, o Options) *Jenkins {
 	t.Helper()
 	j, err := Start(ctx, o)
 	if err != nil {
@@ -124,7 +124,7 @@ func TestLoading(t *testing.T) {
 
 func TestAccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := begun(t, t.Context(), Options{Home: newHome(t), Password: "pw", Busy: "never"})
+		j := begun(t.Context(), t, Options{Home: newHome(t), Password: "pw", Busy: "never"})
 		_, issued, header := ask(t, j, "GET", "/crumbIssuer/api/json", func(r *http.Request) { r.SetBasicAuth("admin", "pw") })
 		cookie := header.Get("Set-Cookie")
 		for name, c := range map[string]struct {
@@ -160,7 +160,7 @@ func TestAccess(t *testing.T) {
 
 func TestAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := begun(t, t.Context(), Options{Home: newHome(t), Busy: "never"})
+		j := begun(t.Context(), t, Options{Home: newHome(t), Busy: "never"})
 		_, root, _ := ask(t, j, "GET", "/api/json?tree=jobs[name,nextBuildNumber]", nil)
 		jobs := root["jobs"].([]any)
 		blog, team := jobs[0].(map[string]any), jobs[1].(map[string]any)
@@ -201,7 +201,7 @@ func number(reference any) any { return reference.(map[string]any)["number"] }
 func TestBuildOutlivesQuietDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := newHome(t)
-		j := begun(t, t.Context(), Options{Home: dir, Busy: "once"})
+		j := begun(t.Context(), t, Options{Home: dir, Busy: "once"})
 		log := filepath.Join(dir, "jobs/blog/builds/3/log")
 		before := size(t, log)
 		time.Sleep(2 * logEvery)
@@ -238,7 +238,7 @@ func TestBuildOutlivesQuietDown(t *testing.T) {
 		if job["nextBuildNumber"] != 4.0 || number(job["lastSuccessfulBuild"]) != 3.0 {
 			t.Errorf("afterwards: next %v, last successful %v", job["nextBuildNumber"], job["lastSuccessfulBuild"])
 		}
-		again := begun(t, t.Context(), Options{Home: dir, Busy: "once"})
+		again := begun(t.Context(), t, Options{Home: dir, Busy: "once"})
 		if got := busy(t, again); got != 0.0 {
 			t.Error("the home sees a second build")
 		}
@@ -250,7 +250,7 @@ func TestEndAborts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := newHome(t)
 		ctx, end := context.WithCancel(t.Context())
-		j := begun(t, ctx, Options{Home: dir, Busy: "always"})
+		j := begun(ctx, t, Options{Home: dir, Busy: "always"})
 		end()
 		if err := j.Wait(); err != nil {
 			t.Fatal(err)

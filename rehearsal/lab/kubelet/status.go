@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"errors"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -52,11 +53,11 @@ func (w *worker) status(now time.Time) v1.PodStatus {
 		// A finished pod never turns back, whatever a restarted lab thinks of it.
 		return w.pod.Status
 	}
-	if w.ended == errDeadline {
+	if errors.Is(w.ended, errDeadline) {
 		status.Phase, status.Reason = v1.PodFailed, "DeadlineExceeded"
 		status.Message = "Pod was active on the node longer than the specified deadline"
 	}
-	if w.ended == errNodeGone {
+	if errors.Is(w.ended, errNodeGone) {
 		status.Phase, status.Reason = v1.PodFailed, "NodeShutdown"
 	}
 	if w.volumes != nil {

@@ -295,9 +295,9 @@ func (w *worker) event(kind, reason, message string) {
 func (w *worker) grace() time.Duration {
 	pod := w.current()
 	switch {
-	case context.Cause(w.life) == context.Canceled:
+	case errors.Is(context.Cause(w.life), context.Canceled):
 		return 100 * time.Millisecond // the whole lab ends
-	case context.Cause(w.life) == errRemoved, context.Cause(w.life) == errNodeGone:
+	case errors.Is(context.Cause(w.life), errRemoved), errors.Is(context.Cause(w.life), errNodeGone):
 		return 0
 	case pod.DeletionGracePeriodSeconds != nil:
 		return time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second
