@@ -98,7 +98,8 @@ func TestTheLimiterKeepsItsRate(t *testing.T) {
 
 func TestTheDigestDoesNotDependOnOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		names := rapid.SliceOfNDistinct(rapid.StringN(1, 9, 30), 1, 20, rapid.ID[string]).Draw(rt, "names")
+		name := rapid.StringN(1, 9, 30).Filter(func(s string) bool { return s != "." }) // the root, whose own facts do not count
+		names := rapid.SliceOfNDistinct(name, 1, 20, rapid.ID[string]).Draw(rt, "names")
 		shuffled := rapid.Permutation(names).Draw(rt, "order")
 		var a, b, c digest
 		add := func(d *digest, names []string) {
