@@ -60,7 +60,9 @@ func rehearse(ctx context.Context, o Options, lines outline, dir string) (int, e
 		return 0, err
 	}
 	if o.Keep {
-		w.explainKeep()
+		if err := w.explainKeep(); err != nil {
+			return 0, err
+		}
 		<-ctx.Done()
 	}
 	return p.exit(), nil
@@ -121,12 +123,4 @@ func (w *world) saveResults() error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(w.opts.Results, "rehearsal.log"), raw, 0o644)
-}
-
-func (w *world) explainKeep() {
-	fmt.Fprintf(w.opts.Stderr, `rehearsal: the world goes on until Ctrl-C. To poke at it:
-  export HOME=%s KUBECONFIG=%s AWS_ENDPOINT_URL=%s AWS_REGION=%s
-  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s
-  kubectl --kubeconfig %s/clusters/eks-*/kubeconfig get pods -A
-`, w.home(), w.kubeconfig(), w.baseURL, w.outline.Spec.Region, w.access.ID, w.access.Secret, w.dir)
 }
