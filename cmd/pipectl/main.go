@@ -39,7 +39,12 @@ func main() {
 // signalError is why a context ended.
 type signalError struct{ signal os.Signal }
 
-func (e signalError) Error() string { return "stopped by " + e.signal.String() }
+func (e signalError) Error() string {
+	if e.signal == syscall.SIGTERM {
+		return "stopped by SIGTERM" // which calls itself "terminated"
+	}
+	return "stopped by " + e.signal.String()
+}
 
 // Is makes a stop by a signal a cancellation, whoever looks at the cause.
 func (e signalError) Is(target error) bool { return target == context.Canceled }

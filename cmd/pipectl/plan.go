@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/urfave/cli/v2"
 
 	"pipectl.dev/cmd/pipectl/view"
@@ -44,12 +47,21 @@ func (a *app) planAction(c *cli.Context) error {
 	return err
 }
 
+// complainAll tells every error, and in one line which stages were never started: they have no error of their own.
 func (a *app) complainAll(errs []engine.StageError) {
+	var waiting []string
 	for _, e := range errs {
+		if e.Code == "NotStarted" && e.Stage != "" {
+			waiting = append(waiting, e.Stage)
+			continue
+		}
 		message := e.Message
 		if e.Stage != "" {
 			message = e.Stage + ": " + message
 		}
 		a.complain(message, e.Hint)
+	}
+	if len(waiting) > 0 {
+		fmt.Fprintln(a.stderr, "not started:", strings.Join(waiting, ", "))
 	}
 }

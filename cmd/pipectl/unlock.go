@@ -42,6 +42,7 @@ func (a *app) unlockAction(c *cli.Context) error {
 		}
 		wanted[name] = true
 	}
+	freed := false
 	for _, s := range p.Stages {
 		if len(wanted) > 0 && !wanted[s.Name] {
 			continue
@@ -51,8 +52,12 @@ func (a *app) unlockAction(c *cli.Context) error {
 			return fmt.Errorf("unlock %s: %w", s.Name, err)
 		}
 		if was != nil {
+			freed = true
 			fmt.Fprintf(a.stdout, "%s: freed, was held by %s\n", s.Name, was)
 		}
+	}
+	if !freed {
+		fmt.Fprintln(a.stderr, "nothing was locked")
 	}
 	return nil
 }
