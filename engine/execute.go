@@ -12,6 +12,10 @@ import (
 
 // execute runs the selected stages along the graph.
 func (x *run) execute(ctx context.Context, o RunOptions) {
+	x.executing = true
+	for _, st := range x.states {
+		st.foreseen = nil
+	}
 	x.p.walk(x.p.Stages, x.p.before, x.parallel(), func(s *Stage) {
 		st := x.states[s.Name]
 		if !st.selected {
@@ -99,8 +103,12 @@ func (x *run) stage(ctx context.Context, st *state, o RunOptions) (status steps.
 
 func (x *run) stageSteps(ctx context.Context, st *state, o RunOptions) (steps.Status, error) {
 	st.begin()
-	if st.plan.State == IsDeferred {
+	if st.plan.State == IsDeferred || x.outdated(st) {
+		x.forget(st)
 		if err := x.planAgain(ctx, st, o.Force); err != nil {
+			return "", err
+		}
+		if err := x.obstacle(ctx, st); err != nil { // what was to be kept may now have changes
 			return "", err
 		}
 	}
@@ -136,6 +144,31 @@ func (x *run) stageSteps(ctx context.Context, st *state, o RunOptions) (steps.St
 		return "", err
 	}
 	return steps.Succeeded, nil
+}
+
+// outdated reports whether a stage was planned with other values than there are now: outputs that were foreseen, or those of a stage that
+// was to be kept and was applied after all.
+func (x *run) outdated(st *state) bool {
+	v := x.values()
+	if w := st.stage.when; w != nil {
+		val, err := w.Eval(v.vars, v.unknown)
+		if err != nil || (val == false) != (st.plan.State == WhenFalse) {
+			return true
+		}
+	}
+	if st.plan.State == WhenFalse {
+		return false
+	}
+	in, problems := st.stage.evaluate(x.p, v)
+	return len(problems) > 0 || len(in.Partial) > 0 || in.digest != st.in.digest
+}
+
+// forget takes back what a plan promised of a stage.
+func (x *run) forget(st *state) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	st.known, st.outputs, st.raw, st.status = false, nil, nil, ""
+	st.plan.Changes, st.plan.Outputs, st.plan.Counts, st.plan.Forecast = nil, nil, steps.Counts{}, steps.Forecast{}
 }
 
 // planAgain plans a stage whose inputs were not all known before.

@@ -20,6 +20,8 @@ type world struct {
 	calls  []string       // "verb name", in the order of their ends
 	on     map[string]func(ctx context.Context, env steps.Env) error
 	seen   map[string]makeSpec
+	// foresee holds what the plans of things with changes foresee of their outputs.
+	foresee map[string]map[string]any
 }
 
 func newWorld() *world {
@@ -131,7 +133,7 @@ func (m maker) Plan(ctx context.Context, env steps.Env, s makeSpec) (steps.Plan[
 	case ok:
 		c.Action = "update"
 	}
-	p.Changes = []steps.Change{c}
+	p.Changes, p.Foreseen = []steps.Change{c}, m.w.foresee[s.Name]
 	return p, nil
 }
 

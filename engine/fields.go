@@ -138,7 +138,7 @@ func waitsFor(x *expr.Expr, unknown []expr.Ref) []string {
 		if len(ref) < 2 || ref[0] != "stages" {
 			continue
 		}
-		if slices.ContainsFunc(unknown, func(u expr.Ref) bool { return len(u) <= len(ref) && slices.Equal(u, ref[:len(u)]) }) {
+		if slices.ContainsFunc(unknown, func(u expr.Ref) bool { n := min(len(u), len(ref)); return slices.Equal(u[:n], ref[:n]) }) {
 			out = append(out, ref[1])
 		}
 	}

@@ -32,6 +32,7 @@ type run struct {
 	ask     sync.Mutex // one question at a time
 
 	journaled bool
+	executing bool // stages run: nothing is foreseen any more
 
 	mu       sync.Mutex
 	states   map[string]*state
@@ -53,6 +54,7 @@ type state struct {
 
 	known    bool // outputs are known, if only as none
 	outputs  any
+	foreseen map[string]any // some outputs, while only planning
 	raw      json.RawMessage
 	status   steps.Status
 	done     bool
@@ -127,7 +129,8 @@ func (x *run) values() values {
 		if st.known {
 			m["outputs"] = st.outputs
 		} else {
-			v.unknown = append(v.unknown, expr.Ref{"stages", name, "outputs"})
+			m["outputs"] = st.foreseen
+			v.unknown = append(v.unknown, st.unseen()...)
 		}
 		if st.status != "" {
 			m["status"] = string(st.status)
@@ -138,6 +141,37 @@ func (x *run) values() values {
 	}
 	v.vars = x.p.vars(stages)
 	return v
+}
+
+// unseen are the outputs of a stage that nothing is known of, while it has not ended.
+func (st *state) unseen() []expr.Ref {
+	all := expr.Ref{"stages", st.stage.Name, "outputs"}
+	if st.foreseen == nil {
+		return []expr.Ref{all}
+	}
+	var refs []expr.Ref
+	for _, name := range steps.OutputNames(st.stage.Definition.Outputs) {
+		if _, ok := st.foreseen[name]; !ok {
+			refs = append(refs, append(slices.Clone(all), name))
+		}
+	}
+	return refs
+}
+
+// foresee makes outputs known to the plans of later stages. Once stages run they get real outputs or none: those of a stage that failed
+// must not be made up.
+func (x *run) foresee(st *state, raw json.RawMessage) error {
+	if x.executing || len(raw) == 0 {
+		return nil
+	}
+	v, err := expr.FromJSON(raw, st.stage.Definition.Outputs)
+	if err != nil {
+		return fmt.Errorf("foreseen: %w", err)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	st.foreseen, _ = v.(map[string]any)
+	return nil
 }
 
 // setOutputs makes the outputs of a stage known to those that use it; nil ones are known to be none.

@@ -132,6 +132,9 @@ func (x *run) plan(ctx context.Context, st *state, force bool) error {
 		return x.setOutputs(st, st.plan.Outputs)
 	}
 	st.plan.State = HasChanges
+	if err := x.foresee(st, p.Foreseen); err != nil {
+		return err
+	}
 	return def.Preflight(ctx, env, st.in.Input)
 }
 

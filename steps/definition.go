@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -51,6 +53,7 @@ type calls struct {
 type ErasedPlan struct {
 	Changes  []Change
 	Outputs  json.RawMessage // nil: not known before Apply
+	Foreseen json.RawMessage // object of some outputs, where Outputs is nil; nil: none
 	Forecast Forecast
 }
 
@@ -160,8 +163,12 @@ func plan[S, O any](step Step[S, O]) func(context.Context, Env, Input) (ErasedPl
 	return func(ctx context.Context, env Env, in Input) (p ErasedPlan, err error) {
 		err = with(in, env, func(env Env, s S) error {
 			typed, err := step.Plan(ctx, env, s)
-			if err == nil && typed.Outputs != nil {
+			switch {
+			case err != nil:
+			case typed.Outputs != nil:
 				p.Outputs, err = outputs(*typed.Outputs)
+			case len(typed.Foreseen) > 0:
+				p.Foreseen, err = foreseen[O](typed.Foreseen)
 			}
 			p.Changes, p.Forecast = typed.Changes, typed.Forecast
 			return err
@@ -237,4 +244,45 @@ func outputs[O any](out O) (json.RawMessage, error) {
 		return nil, fmt.Errorf("outputs do not survive JSON: %s", raw)
 	}
 	return raw, nil
+}
+
+// foreseen marshals some outputs by name, and refuses what O does not declare or cannot hold.
+func foreseen[O any](some map[string]any) (json.RawMessage, error) {
+	declared := OutputNames(reflect.TypeFor[O]())
+	for name := range some {
+		if !slices.Contains(declared, name) { // by itself, encoding/json takes names in any case
+			return nil, fmt.Errorf("foreseen: %q is not an output", name)
+		}
+	}
+	raw, err := json.Marshal(some)
+	if err != nil {
+		return nil, fmt.Errorf("foreseen: %w", err)
+	}
+	var typed O
+	if err := json.Unmarshal(raw, &typed); err != nil {
+		return nil, fmt.Errorf("foreseen: %w", err)
+	}
+	return raw, nil
+}
+
+// OutputNames are the JSON names of an outputs type, in its order.
+func OutputNames(rt reflect.Type) []string {
+	for rt != nil && rt.Kind() == reflect.Pointer {
+		rt = rt.Elem()
+	}
+	if rt == nil || rt.Kind() != reflect.Struct {
+		return nil
+	}
+	var names []string
+	for _, f := range reflect.VisibleFields(rt) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.IsExported() || name == "-" || f.Anonymous && name == "" {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		names = append(names, name)
+	}
+	return names
 }

@@ -55,8 +55,12 @@ type DeleteOptions struct {
 
 // Plan is what Apply would do.
 type Plan[O any] struct {
-	Changes  []Change
-	Outputs  *O // set when nothing would change: then Apply and Observe need not be called at all
+	Changes []Change
+	Outputs *O // set when nothing would change: then Apply and Observe need not be called at all
+	// Foreseen are outputs that are certain although there are changes, by their JSON names: later stages are planned with them, so that
+	// a first plan shows more. They must be what Apply will return; whoever used them is planned again where they were not. It is not
+	// looked at when Outputs is set.
+	Foreseen map[string]any
 	Forecast Forecast
 }
 

@@ -35,6 +35,47 @@ type lossy struct {
 	Odd  any    `json:"odd"`
 }
 
+// seer foresees.
+type seer struct {
+	plain[out]
+	some map[string]any
+}
+
+func (s seer) Plan(context.Context, steps.Env, in) (steps.Plan[out], error) {
+	return steps.Plan[out]{Changes: []steps.Change{{Kind: "thing", Name: "a", Action: reconcile.Create}}, Foreseen: s.some}, nil
+}
+
+func TestForeseenOutputsAreDeclaredOnes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		some      map[string]any
+		want, err string
+	}{
+		"nothing":                           {},
+		"some of the outputs":               {some: map[string]any{"list": []string{"x"}}, want: `{"list":["x"]}`},
+		"one that is not declared":          {some: map[string]any{"zone": "a"}, err: `foreseen: "zone" is not an output`},
+		"one in another case":               {some: map[string]any{"Name": "a"}, err: `foreseen: "Name" is not an output`},
+		"one of another type":               {some: map[string]any{"name": 3}, err: "foreseen: json: cannot unmarshal"},
+		"one that cannot be written at all": {some: map[string]any{"name": func() {}}, err: "foreseen: json: unsupported type"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := steps.Define(steps.About{Name: "foresee"}, seer{some: c.some})
+			var n yaml.Node
+			if err := yaml.Unmarshal([]byte("name: a"), &n); err != nil {
+				t.Fatal(err)
+			}
+			p, err := d.Plan(t.Context(), steps.Env{}, steps.Input{With: n.Content[0]})
+			if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+				t.Errorf("error %v, want %q", err, c.err)
+			}
+			if string(p.Foreseen) != c.want {
+				t.Errorf("foreseen %s, want %s", p.Foreseen, c.want)
+			}
+		})
+	}
+}
+
 // plain has no optional method; whole has all.
 type plain[O any] struct{ o O }
 

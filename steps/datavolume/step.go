@@ -109,6 +109,8 @@ func (p *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 	if len(plan.Changes) == 1 && plan.Changes[0].Action == reconcile.Keep {
 		out := s.outputs()
 		plan.Outputs = &out
+	} else {
+		plan.Foreseen = s.foreseen()
 	}
 	if s.found != nil && sp.Zone != "" && s.zone() != sp.Zone {
 		plan.Forecast.Notes = append(plan.Forecast.Notes, fmt.Sprintf("the volume is in %s, not in %s: a volume cannot change its zone, so nodes follow it", s.zone(), sp.Zone))

@@ -207,6 +207,14 @@ func (s *state) outputs() Outputs {
 	return out
 }
 
+// foreseen are the outputs that hold before the volume is made or changed: where it will be, and how large.
+func (s *state) foreseen() map[string]any {
+	if s.found == nil {
+		return map[string]any{"zone": s.spec.Zone, "sizeGiB": s.spec.Size.GiB()}
+	}
+	return map[string]any{"zone": s.zone(), "sizeGiB": max(s.spec.Size.GiB(), aws.ToInt32(s.found.Size))}
+}
+
 func (s *state) cost() (*steps.Cost, error) {
 	prices, err := cloud.Prices()
 	if err != nil {

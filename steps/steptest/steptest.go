@@ -150,7 +150,12 @@ func changesAny(cs []steps.Change) bool {
 }
 
 func (l *life) applied() {
+	before, err := l.Step.Plan(l.t.Context(), l.env(), l.in)
+	if err != nil {
+		l.t.Fatalf("plan: %v", err)
+	}
 	out, _ := l.apply()
+	l.foreseen(before.Foreseen, out)
 	l.quiet("plan and observe", func() {
 		p, err := l.Step.Plan(l.t.Context(), l.env(), l.in)
 		if err != nil {
@@ -173,6 +178,21 @@ func (l *life) applied() {
 		}
 		l.same("a second apply", out, again)
 	})
+}
+
+// foreseen fails unless what a plan foresaw came about.
+func (l *life) foreseen(raw, out json.RawMessage) {
+	l.t.Helper()
+	var want, got map[string]json.RawMessage
+	if len(raw) == 0 {
+		return
+	}
+	if err := errors.Join(json.Unmarshal(raw, &want), json.Unmarshal(out, &got)); err != nil {
+		l.t.Fatal(err)
+	}
+	for name := range want {
+		l.same("a plan that foresaw "+name, got[name], want[name])
+	}
 }
 
 func (l *life) same(what string, want, got json.RawMessage) {

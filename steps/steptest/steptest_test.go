@@ -40,7 +40,11 @@ func (b box) Plan(_ context.Context, _ steps.Env, s boxSpec) (steps.Plan[boxOutp
 	}
 	c := steps.Change{Kind: "box", Name: s.Name, Action: "create"}
 	if b.s.boxes[s.Name] == "" || b.broken == "never keeps" {
-		return steps.Plan[boxOutputs]{Changes: []steps.Change{c}}, nil
+		p := steps.Plan[boxOutputs]{Changes: []steps.Change{c}, Foreseen: map[string]any{"id": s.Name}}
+		if b.broken == "foresees otherwise" {
+			p.Foreseen["id"] = "?"
+		}
+		return p, nil
 	}
 	c.Action = "keep"
 	return steps.Plan[boxOutputs]{Changes: []steps.Change{c}, Outputs: &boxOutputs{ID: s.Name}}, nil
@@ -123,7 +127,7 @@ func TestABrokenStepFailsWhereItIsBroken(t *testing.T) {
 	t.Parallel()
 	for broken, want := range map[string]string{
 		"plan writes": "plan and observe changed the world", "never keeps": "a plan after apply is not all keep with outputs", "deaf": "a cancelled apply is no error",
-		"observes otherwise": "outputs of observe differ", "greedy": "delete: the other box is gone", "deletes twice": "a second removal changed the world",
+		"observes otherwise": "outputs of observe differ", "foresees otherwise": "a plan that foresaw id differ", "greedy": "delete: the other box is gone", "deletes twice": "a second removal changed the world",
 		"no example": "is required", "name": `name "makeBox"`,
 	} {
 		t.Run(broken, func(t *testing.T) {
