@@ -84,24 +84,7 @@ func (x *run) agreedDown(ctx context.Context, o DownOptions) error {
 	if o.Yes || x.r.Confirm == nil {
 		return nil
 	}
-	x.p.walk(x.p.Stages, func(*Stage) []string { return nil }, x.parallel(), func(s *Stage) {
-		st := x.states[s.Name]
-		st.plan = StagePlan{Stage: s.Name, Step: s.Definition.Name, State: NotPlanned, Needs: s.Needs}
-		if !st.known || len(st.in.Partial) > 0 || !s.Definition.Deletes {
-			return
-		}
-		_ = x.guard(st, func() error { // only to show more; down does not depend on it
-			p, err := s.Definition.Plan(ctx, x.env(st), st.in.Input)
-			for _, c := range p.Changes {
-				if c.Action == reconcile.Keep || c.Action == reconcile.Update {
-					c.Action, c.Drift = reconcile.Delete, nil
-					st.plan.Changes = append(st.plan.Changes, c)
-				}
-			}
-			st.plan.State, st.plan.Counts, st.plan.Forecast = HasChanges, count(st.plan.Changes), p.Forecast
-			return err
-		})
-	})
+	x.p.walk(x.p.Stages, func(*Stage) []string { return nil }, x.parallel(), func(s *Stage) { x.planDown(ctx, x.states[s.Name], o) })
 	kind := AskDown
 	if o.WithData != "" {
 		kind = AskDestroy
@@ -111,6 +94,30 @@ func (x *run) agreedDown(ctx context.Context, o DownOptions) error {
 		err = &steps.Error{Code: "Declined", Category: steps.Approval, Message: "declined; nothing was removed"}
 	}
 	return err
+}
+
+// planDown finds out what a stage has and what goes of it: only to show more, down does not depend on it.
+func (x *run) planDown(ctx context.Context, st *state, o DownOptions) {
+	s := st.stage
+	st.plan = StagePlan{Stage: s.Name, Step: s.Definition.Name, State: NotPlanned, Needs: s.Needs}
+	if !st.known || len(st.in.Partial) > 0 || !s.Definition.Deletes {
+		return
+	}
+	verb, state := reconcile.Delete, HasChanges
+	if s.Definition.Data && o.WithData == "" {
+		verb, state = reconcile.Keep, AllKeep
+	}
+	_ = x.guard(st, func() error {
+		p, err := s.Definition.Plan(ctx, x.env(st), st.in.Input)
+		for _, c := range p.Changes {
+			if c.Action == reconcile.Keep || c.Action == reconcile.Update {
+				c.Action, c.Drift = verb, nil
+				st.plan.Changes = append(st.plan.Changes, c)
+			}
+		}
+		st.plan.State, st.plan.Counts, st.plan.Forecast = state, count(st.plan.Changes), p.Forecast
+		return err
+	})
 }
 
 // descent is the state of both passes of down.
@@ -198,8 +205,12 @@ func (x *run) landed(ctx context.Context, st *state, err error) {
 		status = x.statusOf(ctx, err)
 		i := x.info(err)
 		info = &i
-	} else if x.kept(ctx, st) {
-		status = steps.Skipped
+	} else {
+		left := steps.Forecast{} // what was said of the whole is over
+		if x.kept(ctx, st) {
+			status, left.Cost = steps.Skipped, x.rest(ctx, st)
+		}
+		st.plan.Forecast = left
 	}
 	x.mu.Lock()
 	st.done = true
@@ -237,6 +248,35 @@ func (x *run) kept(ctx context.Context, st *state) bool {
 		return err
 	})
 	return found
+}
+
+// rest is what kept data goes on costing; nil where that cannot be told.
+func (x *run) rest(ctx context.Context, st *state) *steps.Cost {
+	if !st.stage.Definition.Data || len(st.in.Partial) > 0 {
+		return nil
+	}
+	whole := st.plan.Forecast.Cost
+	if whole == nil { // nobody was asked, so nothing was planned
+		look, cancel := context.WithTimeout(ctx, lookTime)
+		defer cancel()
+		_ = x.guard(st, func() error {
+			p, err := st.stage.Definition.Plan(look, x.env(st), st.in.Input)
+			whole = p.Forecast.Cost
+			return err
+		})
+	}
+	if whole == nil {
+		return nil
+	}
+	left := *whole
+	left.HourlyUSD, left.Items = 0, nil
+	for _, i := range whole.Items {
+		if i.Data {
+			left.HourlyUSD += i.HourlyUSD
+			left.Items = append(left.Items, i)
+		}
+	}
+	return &left
 }
 
 // leftovers sums up what could not be removed; it decides the exit code unless the run was cancelled.

@@ -15,7 +15,7 @@ import (
 )
 
 const stack = head + `  stages:
-    - {name: disk, step: make-thing, with: {name: disk, data: true}}
+    - {name: disk, step: keep-data, with: {name: disk}}
     - {name: net, step: make-thing, with: {name: net}}
     - {name: node, step: make-thing, with: {name: "n-${{ stages.net.outputs.id }}"}}
     - {name: app, step: make-thing, needs: [disk], with: {name: "a-${{ stages.node.outputs.id }}"}}
@@ -57,7 +57,7 @@ func TestDownReleasesThenDeletesBackwardsAndKeepsData(t *testing.T) {
 					t.Errorf("%s must come before %s: %v", pair[0], pair[1], calls)
 				}
 			}
-			if res.Changes.Delete != 3 || w.count("plan")+w.count("apply") != 0 {
+			if res.Changes.Delete != 3 || w.count("plan") != w.count("plan disk") || w.count("apply") != 0 {
 				t.Errorf("%+v, %v", res.Changes, w.calls)
 			}
 			if again := runner(store).Down(t.Context(), p, engine.DownOptions{}); again.ExitCode() != 0 || again.Changes.Delete != 0 {
@@ -70,6 +70,47 @@ func TestDownReleasesThenDeletesBackwardsAndKeepsData(t *testing.T) {
 		})
 	}
 }
+
+func TestDownSaysWhatIsKeptAndWhatThatCosts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		opts  engine.DownOptions
+		ask   bool
+		shown steps.Counts // before
+		disk  engine.PlanState
+		cost  *steps.Cost // after
+	}{
+		"asked":                       {ask: true, shown: steps.Counts{Delete: 3, Keep: 1}, disk: engine.AllKeep, cost: contentCost},
+		"not asked":                   {cost: contentCost},
+		"with data, nothing is left":  {ask: true, opts: engine.DownOptions{WithData: "blog"}, shown: steps.Counts{Delete: 4}, disk: engine.HasChanges},
+		"with data, without question": {opts: engine.DownOptions{WithData: "blog"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := up(t, newWorld(), newMemory())
+			r := runner(newMemory())
+			asked := false
+			if c.ask {
+				r.Confirm = func(_ context.Context, q engine.Question) (bool, error) {
+					asked = true
+					if q.Plan.Changes != c.shown || q.Plan.Stages[0].State != c.disk || q.Plan.Cost.HourlyUSD != 2 {
+						t.Errorf("shown: %+v, disk: %s, %+v", q.Plan.Changes, q.Plan.Stages[0].State, q.Plan.Cost)
+					}
+					return true, nil
+				}
+			}
+			res := r.Down(t.Context(), p, c.opts)
+			if res.ExitCode() != 0 || asked != c.ask {
+				t.Errorf("exit %d, asked %v, %+v", res.ExitCode(), asked, res.Errors)
+			}
+			if d := cmp.Diff(c.cost, res.Cost); d != "" {
+				t.Errorf("cost of what is left (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+var contentCost = &steps.Cost{HourlyUSD: 0.1, PricesAsOf: "2026-01-01", Items: []steps.CostItem{{What: "disk's content", HourlyUSD: 0.1, Data: true}}}
 
 func TestDestroyNeedsTheName(t *testing.T) {
 	t.Parallel()

@@ -74,7 +74,6 @@ type makeSpec struct {
 	Cluster steps.ClusterRef  `yaml:"cluster" json:"cluster" jsonschema_description:"a cluster"`
 	Token   steps.Secret      `yaml:"token" json:"token" jsonschema_description:"a token"`
 	Wait    spec.Duration     `yaml:"wait" json:"wait" jsonschema_description:"a time"`
-	Data    bool              `yaml:"data" json:"data" jsonschema_description:"holds data"`
 	Groups  []group           `yaml:"groups" json:"groups" jsonschema_description:"groups"`
 }
 
@@ -101,7 +100,10 @@ type makeOutputs struct {
 	Note    string            `json:"note,omitempty" jsonschema_description:"may be absent"`
 }
 
-type maker struct{ w *world }
+type maker struct {
+	w    *world
+	data bool // all that it makes holds data
+}
 
 func (m maker) outputs(s makeSpec, size int) makeOutputs {
 	return makeOutputs{
@@ -123,7 +125,7 @@ func (m maker) Plan(ctx context.Context, env steps.Env, s makeSpec) (steps.Plan[
 	size, ok := m.w.things[s.Name]
 	c := steps.Change{Kind: "thing", Name: s.Name, Action: "create"}
 	p := steps.Plan[makeOutputs]{Forecast: steps.Forecast{
-		Seconds: 10, Confirm: "it takes " + s.Name + " down for a minute", Cost: &steps.Cost{HourlyUSD: 0.5, PricesAsOf: "2026-01-01"},
+		Seconds: 10, Confirm: "it takes " + s.Name + " down for a minute", Cost: m.cost(s),
 	}}
 	switch {
 	case ok && size == s.Size:
@@ -135,6 +137,15 @@ func (m maker) Plan(ctx context.Context, env steps.Env, s makeSpec) (steps.Plan[
 	}
 	p.Changes, p.Foreseen = []steps.Change{c}, m.w.foresee[s.Name]
 	return p, nil
+}
+
+// cost is half a dollar an hour; of a data thing one fifth of it is for its content.
+func (m maker) cost(s makeSpec) *steps.Cost {
+	c := &steps.Cost{HourlyUSD: 0.5, PricesAsOf: "2026-01-01", Items: []steps.CostItem{{What: s.Name, HourlyUSD: 0.5}}}
+	if m.data {
+		c.Items = []steps.CostItem{{What: s.Name, HourlyUSD: 0.4}, {What: s.Name + "'s content", HourlyUSD: 0.1, Data: true}}
+	}
+	return c
 }
 
 func (m maker) Apply(ctx context.Context, env steps.Env, s makeSpec) (makeOutputs, error) {
@@ -168,7 +179,7 @@ func (m maker) Delete(ctx context.Context, env steps.Env, s makeSpec, o steps.De
 	}
 	m.w.mu.Lock()
 	_, had := m.w.things[s.Name]
-	gone := had && (!s.Data || o.WithData)
+	gone := had && (!m.data || o.WithData)
 	if gone {
 		delete(m.w.things, s.Name)
 	}
@@ -182,7 +193,9 @@ func (m maker) Delete(ctx context.Context, env steps.Env, s makeSpec, o steps.De
 func catalogOf(w *world) []steps.Definition {
 	return []steps.Definition{steps.Define(steps.About{
 		Name: "make-thing", Summary: "makes a thing", Example: "name: a\n", AWS: true, Expect: 30 * time.Second,
-	}, maker{w})}
+	}, maker{w: w}), steps.Define(steps.About{
+		Name: "keep-data", Summary: "makes a thing that holds data", Example: "name: a\n", AWS: true, Data: true,
+	}, maker{w: w, data: true})}
 }
 
 // load loads a pipeline whose stages are given as indented YAML; it must be sound.

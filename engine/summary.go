@@ -94,7 +94,7 @@ func (x *run) runResult() *RunResult {
 			Create: res.Changes.Create + c.Create, Update: res.Changes.Update + c.Update,
 			Delete: res.Changes.Delete + c.Delete, Keep: res.Changes.Keep + c.Keep,
 		}
-		if ended(r.Status) || r.Changed {
+		if ended(r.Status) || r.Changed || x.verb != "run" && r.Status != steps.Destroyed {
 			res.Cost = plus(res.Cost, r.Cost)
 		}
 	}

@@ -22,6 +22,7 @@ type Definition struct {
 	Example string // YAML of a `with:` that Check accepts; documentation and conformance tests use it
 	Doc     string // more than the summary, Markdown
 	AWS     bool   // needs an account: the pipeline's identity is account and region
+	Data    bool   // see About
 	Spec    reflect.Type
 	Outputs reflect.Type
 	Expect  time.Duration // usual time of Apply from nothing; zero: moments
@@ -97,6 +98,8 @@ func (d Definition) Delete(ctx context.Context, env Env, in Input, o DeleteOptio
 type About struct {
 	Name, Summary, Example, Doc string
 	AWS                         bool
+	// Data says that what the step makes holds data: Delete keeps it unless DeleteOptions.WithData.
+	Data bool
 	// Expect is the usual time of Apply from nothing: the forecast of a stage that cannot be planned yet. Zero: moments.
 	Expect time.Duration
 }
@@ -104,7 +107,7 @@ type About struct {
 // Define binds a typed step to a name. It is the one place where types are erased.
 func Define[S, O any](about About, step Step[S, O]) Definition {
 	d := Definition{
-		Name: about.Name, Summary: about.Summary, Example: about.Example, Doc: about.Doc, AWS: about.AWS, Expect: about.Expect,
+		Name: about.Name, Summary: about.Summary, Example: about.Example, Doc: about.Doc, AWS: about.AWS, Data: about.Data, Expect: about.Expect,
 		Spec: reflect.TypeFor[S](), Outputs: reflect.TypeFor[O](),
 		check: func(in Input) spec.Problems {
 			_, ps := decode[S](in)

@@ -82,6 +82,7 @@ func New(open cloud.Opener) steps.Definition {
 		Doc: "The volume is found by its owner tags in any zone of the region, else it is made. `down` keeps it, and a later run finds it again; its zone then\n" +
 			"decides where nodes go, also when the spec names another one. Only `destroy --with-data` removes it.",
 		AWS:    true,
+		Data:   true,
 		Expect: 5 * time.Second,
 	}, &step{open: open})
 }

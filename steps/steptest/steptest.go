@@ -227,11 +227,28 @@ func (l *life) remove() {
 func (l *life) removed() {
 	l.quiet("a removal in an empty world", l.remove)
 	l.apply()
+	if l.Step.Data {
+		l.kept()
+	}
 	l.remove()
 	if _, found, err := l.Step.Observe(l.t.Context(), l.env(), l.in); l.Step.Deletes && (err != nil || found) {
 		l.t.Errorf("after delete: found %v, %v", found, err)
 	}
 	l.quiet("a second removal", l.remove)
+}
+
+// kept fails unless what holds data is there after a removal that is not to take data.
+func (l *life) kept() {
+	l.t.Helper()
+	if err := l.Step.Release(l.t.Context(), l.env(), l.in); err != nil {
+		l.t.Fatalf("release: %v", err)
+	}
+	if err := l.Step.Delete(l.t.Context(), l.env(), l.in, steps.DeleteOptions{}); err != nil {
+		l.t.Fatalf("delete: %v", err)
+	}
+	if _, found, err := l.Step.Observe(l.t.Context(), l.env(), l.in); err != nil || !found {
+		l.t.Errorf("a removal that is to keep data: found %v after it, %v", found, err)
+	}
 }
 
 func (l *life) foreign() {

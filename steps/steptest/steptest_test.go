@@ -90,7 +90,7 @@ func definition(s *shelf, broken string) steps.Definition {
 	if broken == "no example" {
 		about.Example = "nmae: a\n"
 	}
-	if broken == "name" {
+	if about.Data = broken == "data goes"; broken == "name" {
 		about.Name = "makeBox"
 	}
 	return steps.Define(about, box{s, broken})
@@ -127,7 +127,7 @@ func TestABrokenStepFailsWhereItIsBroken(t *testing.T) {
 	t.Parallel()
 	for broken, want := range map[string]string{
 		"plan writes": "plan and observe changed the world", "never keeps": "a plan after apply is not all keep with outputs", "deaf": "a cancelled apply is no error",
-		"observes otherwise": "outputs of observe differ", "foresees otherwise": "a plan that foresaw id differ", "greedy": "delete: the other box is gone", "deletes twice": "a second removal changed the world",
+		"observes otherwise": "outputs of observe differ", "foresees otherwise": "a plan that foresaw id differ", "greedy": "delete: the other box is gone", "data goes": "a removal that is to keep data", "deletes twice": "a second removal changed the world",
 		"no example": "is required", "name": `name "makeBox"`,
 	} {
 		t.Run(broken, func(t *testing.T) {
