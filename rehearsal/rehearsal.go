@@ -60,6 +60,7 @@ func rehearse(ctx context.Context, o Options, lines outline, dir string) (int, e
 		return 0, err
 	}
 	if o.Keep {
+		w.ledger.flush()
 		if err := w.explainKeep(); err != nil {
 			return 0, err
 		}

@@ -7,4 +7,5 @@ import (
 	"syscall"
 )
 
-func interrupt(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
+// interrupt is what Ctrl-C sends: the child then says so by its exit code, whatever stopped the rehearsal itself.
+func interrupt(p *os.Process) error { return p.Signal(syscall.SIGINT) }

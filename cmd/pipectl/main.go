@@ -23,7 +23,7 @@ var (
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // a terminal that closes must not leave a rehearsal behind
 	go func() {
 		first := <-signals
 		cancel(signalError{first})
