@@ -112,6 +112,17 @@ func TestDownSaysWhatIsKeptAndWhatThatCosts(t *testing.T) {
 
 var contentCost = &steps.Cost{HourlyUSD: 0.1, PricesAsOf: "2026-01-01", Items: []steps.CostItem{{What: "disk's content", HourlyUSD: 0.1, Data: true}}}
 
+func TestADeclinedDownSaysThatAllIsStillThere(t *testing.T) {
+	t.Parallel()
+	p := up(t, newWorld(), newMemory())
+	r := runner(newMemory())
+	r.Confirm = func(context.Context, engine.Question) (bool, error) { return false, nil }
+	res := r.Down(t.Context(), p, engine.DownOptions{})
+	if res.ExitCode() != 13 || len(res.Next.Exists) != 4 || slices.ContainsFunc(res.Next.Exists, func(c steps.Change) bool { return c.Action != "keep" }) {
+		t.Errorf("exit %d, %+v", res.ExitCode(), res.Next)
+	}
+}
+
 func TestDestroyNeedsTheName(t *testing.T) {
 	t.Parallel()
 	w := newWorld()

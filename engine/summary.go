@@ -165,12 +165,16 @@ func (x *run) next(res *RunResult) *Next {
 	}
 	for _, s := range x.p.Stages {
 		st := x.states[s.Name]
-		have := st.result.Resources
+		have, planned := st.result.Resources, false
 		if len(have) == 0 {
+			planned = x.verb != "run" // down forgets its plans once it begins: what they would delete is there
 			have = st.plan.Changes
 			have = slices.DeleteFunc(slices.Clone(have), func(c steps.Change) bool { return c.Action == reconcile.Create })
 		}
 		for _, c := range have {
+			if planned && c.Action == reconcile.Delete {
+				c.Action = reconcile.Keep
+			}
 			if c.Action != reconcile.Delete && c.Action != reconcile.Refuse {
 				n.Exists = append(n.Exists, c)
 			}
