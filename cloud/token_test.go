@@ -13,7 +13,7 @@ import (
 
 func fixture(t *testing.T) *Session {
 	t.Helper()
-	cfg := aws.Config{Region: "ap-northeast-2", Credentials: credentials.NewStaticCredentialsProvider("AKIAREHEARSAL0000001", "rehearsal/fixture/secret/key/0000000001", "")}
+	cfg := aws.Config{Region: "ap-northeast-2", Credentials: credentials.NewStaticCredentialsProvider("REHEARSALFIXTURE0001", "rehearsal/fixture/secret/key/0000000001", "")}
 	s, err := Open(t.Context(), Options{Config: &cfg})
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 const (
 	FixtureAccount   = "111122223333"
 	FixtureRegion    = "ap-northeast-2"
-	FixtureAccessKey = "AKIAREHEARSAL0000001"
+	FixtureAccessKey = "REHEARSALFIXTURE0001"
 	FixtureSecretKey = "rehearsal/fixture/secret/key/0000000001"
 )
 
