@@ -25,7 +25,8 @@ type Definition struct {
 	Data    bool   // see About
 	Spec    reflect.Type
 	Outputs reflect.Type
-	Expect  time.Duration // usual time of Apply from nothing; zero: moments
+	Expect  time.Duration                         // usual time of Apply from nothing; zero: moments
+	Least   func(kind, name string) (Least, bool) // see About
 	// Preflights, Releases and Deletes say which optional methods the step has.
 	Preflights, Releases, Deletes bool
 
@@ -66,32 +67,32 @@ func (d Definition) Keys(in Input) []string { return d.keys(in) }
 
 // Preflight runs the step's Preflight, if it has one.
 func (d Definition) Preflight(ctx context.Context, env Env, in Input) error {
-	return d.call.preflight(ctx, env, in)
+	return d.call.preflight(withStep(ctx, d.Name), env, in)
 }
 
 // Plan runs the step's Plan.
 func (d Definition) Plan(ctx context.Context, env Env, in Input) (ErasedPlan, error) {
-	return d.call.plan(ctx, env, in)
+	return d.call.plan(withStep(ctx, d.Name), env, in)
 }
 
 // Apply runs the step's Apply and returns its outputs as JSON.
 func (d Definition) Apply(ctx context.Context, env Env, in Input) (json.RawMessage, error) {
-	return d.call.apply(ctx, env, in)
+	return d.call.apply(withStep(ctx, d.Name), env, in)
 }
 
 // Observe runs the step's Observe.
 func (d Definition) Observe(ctx context.Context, env Env, in Input) (json.RawMessage, bool, error) {
-	return d.call.observe(ctx, env, in)
+	return d.call.observe(withStep(ctx, d.Name), env, in)
 }
 
 // Release runs the step's Release, if it has one.
 func (d Definition) Release(ctx context.Context, env Env, in Input) error {
-	return d.call.release(ctx, env, in)
+	return d.call.release(withStep(ctx, d.Name), env, in)
 }
 
 // Delete runs the step's Delete, if it has one.
 func (d Definition) Delete(ctx context.Context, env Env, in Input, o DeleteOptions) error {
-	return d.call.delete(ctx, env, in, o)
+	return d.call.delete(withStep(ctx, d.Name), env, in, o)
 }
 
 // About is what a step tells of itself besides its types.
@@ -102,12 +103,21 @@ type About struct {
 	Data bool
 	// Expect is the usual time of Apply from nothing: the forecast of a stage that cannot be planned yet. Zero: moments.
 	Expect time.Duration
+	// Least tells of the kind and name in an owner tag whether this step makes such things, and the least `with:` by which its Release and
+	// Delete remove them: what is left of a stage that the file does not have any more is removed by it. nil: it cannot.
+	Least func(kind, name string) (Least, bool)
+}
+
+// Least is a `with:` that only says which things are meant. Partial are the paths of required fields that hold null in it.
+type Least struct {
+	With    string // YAML; the same for all things of one use of the step
+	Partial []string
 }
 
 // Define binds a typed step to a name. It is the one place where types are erased.
 func Define[S, O any](about About, step Step[S, O]) Definition {
 	d := Definition{
-		Name: about.Name, Summary: about.Summary, Example: about.Example, Doc: about.Doc, AWS: about.AWS, Data: about.Data, Expect: about.Expect,
+		Name: about.Name, Summary: about.Summary, Example: about.Example, Doc: about.Doc, AWS: about.AWS, Data: about.Data, Expect: about.Expect, Least: about.Least,
 		Spec: reflect.TypeFor[S](), Outputs: reflect.TypeFor[O](),
 		check: func(in Input) spec.Problems {
 			_, ps := decode[S](in)
@@ -169,7 +179,7 @@ func plan[S, O any](step Step[S, O]) func(context.Context, Env, Input) (ErasedPl
 			switch {
 			case err != nil:
 			case typed.Outputs != nil:
-				p.Outputs, err = outputs(*typed.Outputs)
+				p.Outputs, err = outputs(*typed.Outputs, env)
 			case len(typed.Foreseen) > 0:
 				p.Foreseen, err = foreseen[O](typed.Foreseen)
 			}
@@ -185,7 +195,7 @@ func apply[S, O any](step Step[S, O]) func(context.Context, Env, Input) (json.Ra
 		err = with(in, env, func(env Env, s S) error {
 			out, err := step.Apply(ctx, env, s)
 			if err == nil {
-				raw, err = outputs(out)
+				raw, err = outputs(out, env)
 			}
 			return err
 		})
@@ -199,7 +209,7 @@ func observe[S, O any](step Step[S, O]) func(context.Context, Env, Input) (json.
 			out, ok, err := step.Observe(ctx, env, s)
 			if err == nil && ok {
 				found = true
-				raw, err = outputs(out)
+				raw, err = outputs(out, env)
 			}
 			return err
 		})
@@ -233,8 +243,14 @@ func with[S any](in Input, env Env, body func(Env, S) error) error {
 	return body(env, s)
 }
 
-// outputs marshals and reads back: outputs that do not survive JSON would differ between this run and the next.
-func outputs[O any](out O) (json.RawMessage, error) {
+// outputs marshals and reads back: outputs that do not survive JSON would differ between this run and the next. Values of sensitive ones
+// go to env; the JSON refers to them.
+func outputs[O any](out O, env Env) (json.RawMessage, error) {
+	seal(reflect.ValueOf(&out).Elem(), "", func(name, value string) {
+		if env.Sensitive != nil {
+			env.Sensitive(name, value)
+		}
+	})
 	raw, err := json.Marshal(out)
 	if err != nil {
 		return nil, fmt.Errorf("outputs: %w", err)

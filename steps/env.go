@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pipectl.dev/steps/reconcile"
+	"pipectl.dev/steps/wait"
 )
 
 // Env is what every step is given besides its spec. It is closed: a step that needs more takes it by its constructor.
@@ -18,6 +19,9 @@ type Env struct {
 	Log      *slog.Logger
 	Record   func(Event) // never nil; redacts secrets and adds time, sequence number, run, stage
 	Partial  []string    // paths of the spec that are not known yet, see Step
+	// Sensitive receives the values of sensitive outputs under the names that their JSON refers to; nil drops them. Definition calls it,
+	// steps need not.
+	Sensitive func(name, value string)
 }
 
 // Unknown reports whether the field at path, or something below or above it, is not known yet.
@@ -33,7 +37,7 @@ func (e Env) Report(p Progress) {
 	t := map[reconcile.Phase]EventType{
 		reconcile.Start: ChangeStart, reconcile.Wait: ChangeProgress, reconcile.Done: ChangeDone, reconcile.Failed: ChangeFailed,
 	}[p.Phase]
-	ev := Event{Type: t, Change: &p.Change, Message: p.Detail, ElapsedSeconds: p.Elapsed.Seconds(), ExpectSeconds: p.Expect.Seconds()}
+	ev := Event{Type: t, Change: &p.Change, Message: p.Detail, ElapsedSeconds: p.Elapsed.Seconds(), ExpectSeconds: p.Expect.Seconds(), Speed: faster(p.Speed)}
 	if p.Err != nil {
 		ev.Message = p.Err.Error()
 	}
@@ -43,9 +47,22 @@ func (e Env) Report(p Progress) {
 // Note tells the reader something worth keeping, as a warning in the result.
 func (e Env) Note(message string) { e.Record(Event{Type: Diagnostic, Message: message}) }
 
-// Waiting is the heartbeat of a wait that belongs to no single change, such as "waiting for 2 builds".
+// Waiting is the heartbeat of a wait that belongs to no single change, such as "waiting for 2 builds". Its times are real ones.
 func (e Env) Waiting(message string, elapsed, expect time.Duration) {
 	e.Record(Event{Type: Waiting, Message: message, ElapsedSeconds: elapsed.Seconds(), ExpectSeconds: expect.Seconds()})
+}
+
+// WaitingFor is Waiting for a wait of package wait, whose times may be those of a rehearsal's cloud.
+func (e Env) WaitingFor(message string, p wait.Progress) {
+	e.Record(Event{Type: Waiting, Message: message, ElapsedSeconds: p.Elapsed.Seconds(), ExpectSeconds: p.Expect.Seconds(), Speed: faster(p.Speed)})
+}
+
+// faster is a speed as events tell it: nothing where the clock is the real one.
+func faster(speed float64) float64 {
+	if speed <= 1 {
+		return 0
+	}
+	return speed
 }
 
 // Identity is what owner tags and locks are keyed by: account, region, pipeline and environment, or, for a pipeline without

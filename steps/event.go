@@ -20,6 +20,7 @@ const (
 	ChangeFailed   EventType = "change_failed"
 	Waiting        EventType = "waiting"    // heartbeat, at least every 30 s of a wait
 	Diagnostic     EventType = "diagnostic" // a warning or note for people
+	Checked        EventType = "checked"    // a preflight has looked at something
 	Output         EventType = "output"
 	StageDone      EventType = "stage_done"
 	Summary        EventType = "summary"
@@ -38,6 +39,7 @@ type Event struct {
 	Message        string    `json:"message,omitempty"`
 	ElapsedSeconds float64   `json:"elapsedSeconds,omitempty"`
 	ExpectSeconds  float64   `json:"expectSeconds,omitempty"`
+	Speed          float64   `json:"speed,omitempty"`   // how many times faster than real the clock of these two runs: above 1 for waits on a rehearsal's cloud
 	Version        string    `json:"version,omitempty"` // of the stream, in Version events
-	Data           any       `json:"data,omitempty"`    // of Output, StagePlanned and Summary events
+	Data           any       `json:"data,omitempty"`    // of Output, Checked, StagePlanned and Summary events
 }

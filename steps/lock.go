@@ -2,9 +2,14 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
+
+// LockSkew is by how much another machine's clock may differ from ours.
+const LockSkew = 15 * time.Second
 
 // Holder says who holds a lock, so that a second run can name it and take over from a process that is gone.
 type Holder struct {
@@ -20,12 +25,36 @@ func (h Holder) String() string {
 	return fmt.Sprintf("run %s of %s on %s (pid %d), since %s", h.RunID, h.Who, h.Host, h.PID, h.Since.Format(time.RFC3339))
 }
 
+// Turn names this taking of a lock: no other one, not even of the same run, has the same.
+func (h Holder) Turn() string { return h.RunID + " " + h.Since.UTC().Format(time.RFC3339Nano) }
+
+// Gone reports whether h no longer keeps by out of a lock: it was silent for too long, its process on by's host does not run, or it is
+// by's own run. A run that is resumed has the id of the one before it, which may still be alive on the same host: that one is not gone.
+func (h Holder) Gone(by Holder, now time.Time) bool {
+	if now.After(h.Expires.Add(LockSkew)) {
+		return true
+	}
+	here := h.Host == by.Host && h.PID > 0
+	if here && errors.Is(syscall.Kill(h.PID, 0), syscall.ESRCH) {
+		return true
+	}
+	return h.RunID == by.RunID && (!here || h.PID == by.PID)
+}
+
+// LockState is what a look at a lock tells.
+type LockState struct {
+	Holder *Holder // who holds it and is not gone; nil: nobody
+	Turn   string  // the last taking of the lock, ended or not; "" when none is known. While it stays the same, nobody else had the lock.
+}
+
 // Lease is a lock that is held. Whoever made it keeps it alive by a heartbeat until Release.
 type Lease interface {
 	// Release frees the lock. It is safe to call twice.
 	Release(ctx context.Context) error
 	// Lost is closed when the heartbeat found the lock in other hands; nil means it cannot be lost.
 	Lost() <-chan struct{}
+	// Before is the lock's turn before this one took it, as a look would have told it (LockState.Turn).
+	Before() string
 }
 
 // Locked is the error of a lock that somebody else holds.
@@ -34,5 +63,54 @@ func Locked(key string, by Holder) *Error {
 		Code: "Locked", Category: Conflict, Retryable: true,
 		Message: fmt.Sprintf("%s: locked by %s", key, by),
 		Hints:   []string{"wait for it with --lock-wait, or, if that run is dead, `pipectl unlock`"},
+	}
+}
+
+// AwaitLock tries for key until try has it, another one has held it for all of wait (the error is then Locked and names it), or ctx
+// ends. Between two attempts it pauses for longest at most. try makes one attempt; neither a lease nor a holder means that somebody
+// else was quicker just now, and is tried again at once.
+func AwaitLock(ctx context.Context, key string, wait, longest time.Duration, try func() (Lease, *Holder, error)) (Lease, error) {
+	began := time.Now()
+	for {
+		held, other, err := try()
+		if err != nil {
+			return nil, fmt.Errorf("lock %s: %w", key, err)
+		}
+		if held != nil {
+			return held, nil
+		}
+		left := wait - time.Since(began)
+		if left <= 0 && other != nil {
+			return nil, Locked(key, *other)
+		}
+		pause := time.NewTimer(min(max(left, 100*time.Millisecond), longest))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, fmt.Errorf("lock %s: %w", key, context.Cause(ctx))
+		case <-pause.C:
+		}
+	}
+}
+
+// KeepLock renews a lock three times in its life, until stop is closed; then it returns true. A renewal that fails for reasons that may pass
+// is tried again until the lock has run out; then, and at once when it is in other hands (mine is false), KeepLock returns false.
+func KeepLock(life time.Duration, stop <-chan struct{}, renew func() (mine bool, err error)) bool {
+	renewed := time.Now()
+	for {
+		pause := time.NewTimer(life / 3)
+		select {
+		case <-stop:
+			pause.Stop()
+			return true
+		case <-pause.C:
+		}
+		mine, err := renew()
+		switch {
+		case err == nil && mine:
+			renewed = time.Now()
+		case err == nil || time.Since(renewed) > life:
+			return false
+		}
 	}
 }

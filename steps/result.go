@@ -26,26 +26,29 @@ const (
 
 // Result is what a stage leaves behind, as JSON. Readers ignore fields they do not know and refuse an apiVersion they do not know.
 type Result struct {
-	APIVersion       string          `json:"apiVersion"`
-	Kind             string          `json:"kind"` // StageResult
-	Pipeline         string          `json:"pipeline"`
-	Env              string          `json:"env"`
-	Identity         string          `json:"identity,omitempty"`
-	Stage            string          `json:"stage"`
-	Step             string          `json:"step"`
-	RunID            string          `json:"runId"`
-	Attempt          int             `json:"attempt"`
-	Status           Status          `json:"status"`
-	Changed          bool            `json:"changed"`
-	Changes          Counts          `json:"changes"`
-	StartedAt        time.Time       `json:"startedAt"`
-	FinishedAt       time.Time       `json:"finishedAt"`
-	DurationSeconds  float64         `json:"durationSeconds"`
-	SimulatedSeconds float64         `json:"simulatedSeconds,omitempty"` // in a rehearsal: the duration on the emulated cloud's clock
+	APIVersion      string    `json:"apiVersion"`
+	Kind            string    `json:"kind"` // StageResult
+	Pipeline        string    `json:"pipeline"`
+	Env             string    `json:"env"`
+	Identity        string    `json:"identity,omitempty"`
+	Stage           string    `json:"stage"`
+	Step            string    `json:"step"`
+	RunID           string    `json:"runId"`
+	Attempt         int       `json:"attempt"`
+	Status          Status    `json:"status"`
+	Changed         bool      `json:"changed"`
+	Changes         Counts    `json:"changes"`
+	StartedAt       time.Time `json:"startedAt"`
+	FinishedAt      time.Time `json:"finishedAt"`
+	DurationSeconds float64   `json:"durationSeconds"`
+	// SimulatedSeconds is, in a rehearsal, how long it would have taken with the cloud at its real pace: time in which something was
+	// waited for that the cloud does counts as often as the cloud is faster, all other time (Kubernetes, copying, calls) as it was.
+	SimulatedSeconds float64         `json:"simulatedSeconds,omitempty"`
 	InputsDigest     string          `json:"inputsDigest,omitempty"`
 	Tool             Tool            `json:"tool"`
 	Outputs          json.RawMessage `json:"outputs,omitempty"`
 	Resources        []Change        `json:"resources,omitempty"`
+	Failed           []Change        `json:"failed,omitempty"` // resources whose change failed, with their errors
 	Warnings         []string        `json:"warnings,omitempty"`
 	Forecast         *Forecast       `json:"forecast,omitempty"`
 	Cost             *Cost           `json:"cost,omitempty"`

@@ -72,22 +72,6 @@ type Forecast struct {
 	Confirm string   `json:"confirm,omitempty"` // what `confirm: ask` should tell before it asks, such as the expected downtime
 }
 
-// Cost is a price per hour at list prices.
-type Cost struct {
-	HourlyUSD  float64    `json:"hourlyUSD"`
-	PricesAsOf string     `json:"pricesAsOf"` // date of the price table, YYYY-MM-DD
-	Items      []CostItem `json:"items,omitempty"`
-	NotCounted []string   `json:"notCounted,omitempty"`
-	Unknown    []string   `json:"unknown,omitempty"` // things whose price is not in the table
-}
-
-// CostItem is one line of a Cost.
-type CostItem struct {
-	What      string  `json:"what"`
-	HourlyUSD float64 `json:"hourlyUSD"`
-	Data      bool    `json:"data,omitempty"` // still costs after `down`
-}
-
 // The words of package reconcile, in which steps without a reconcile list report too.
 type (
 	// Change is one verb for one resource.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 )
@@ -102,7 +103,7 @@ func each[S any](ctx context.Context, rs []Resource[S], edges map[string][]strin
 				errs[i] = errDependency
 				return
 			}
-			if err := work(ctx, r); err != nil {
+			if err := guarded(func() error { return work(ctx, r) }); err != nil {
 				errs[i] = err
 				fail()
 			}
@@ -112,6 +113,23 @@ func each[S any](ctx context.Context, rs []Resource[S], edges map[string][]strin
 		<-done
 	}
 	return verdict(ctx, errs)
+}
+
+// PanicError is a panic in the work on one resource. It is an error, so that the others are finished and what was done is recorded.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+func guarded(work func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return work()
 }
 
 func verdict(ctx context.Context, errs []error) error {

@@ -137,29 +137,47 @@ func (w *work[S]) apply(ctx context.Context) error {
 	if err := w.write(ctx, st.Drift); err != nil {
 		return err
 	}
-	return w.until(ctx, w.r.Expect, func(st Status) bool { return st.Exists && st.Ready })
+	for {
+		w.say(Wait, "") // from here on there is something
+		st, err := w.until(ctx, w.r.Expect, func(st Status) bool { return len(st.Redo) > 0 || st.Exists && st.Ready })
+		if err != nil || len(st.Redo) == 0 {
+			return err
+		}
+		if w.r.Update == nil {
+			return &RefusedError{Resource: w.r.ID(), Drift: st.Redo}
+		}
+		if err := unit(ctx, func(ctx context.Context) error { return w.r.Update(ctx, w.s, st.Redo) }); err != nil {
+			return err
+		}
+	}
 }
 
 // unitTime is how long a write may go on once ctx has ended: a call cut off half-way leaves us not knowing whether it was made.
 const unitTime = 15 * time.Second
 
-// write makes the one call that changes something. It is finished even when ctx ends meanwhile; the wait after it is not.
-func (w *work[S]) write(ctx context.Context, drift []string) error {
+// unit makes the one call that changes something. It is finished even when ctx ends meanwhile; the wait after it is not.
+func unit(ctx context.Context, call func(context.Context) error) error {
 	unit, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() {
 		late := time.AfterFunc(unitTime, func() { cancel(context.Cause(ctx)) })
 		context.AfterFunc(unit, func() { late.Stop() })
 	})()
-	switch w.c.Action {
-	case Create:
-		return w.r.Create(unit, w.s)
-	case Update:
-		return w.r.Update(unit, w.s, drift)
-	case Delete:
-		return w.r.Delete(unit, w.s)
-	}
-	return nil
+	return call(unit)
+}
+
+func (w *work[S]) write(ctx context.Context, drift []string) error {
+	return unit(ctx, func(ctx context.Context) error {
+		switch w.c.Action {
+		case Create:
+			return w.r.Create(ctx, w.s)
+		case Update:
+			return w.r.Update(ctx, w.s, drift)
+		case Delete:
+			return w.r.Delete(ctx, w.s)
+		}
+		return nil
+	})
 }
 
 func (w *work[S]) destroy(ctx context.Context) error {
@@ -167,17 +185,19 @@ func (w *work[S]) destroy(ctx context.Context) error {
 	if err := w.write(ctx, nil); err != nil {
 		return err
 	}
-	return w.until(ctx, w.r.Gone, func(st Status) bool { return !st.Exists })
+	w.say(Wait, "")
+	_, err := w.until(ctx, w.r.Gone, func(st Status) bool { return !st.Exists })
+	return err
 }
 
 // until waits for what Observe says, which is also how a Create or Delete that returned is known to have worked.
-func (w *work[S]) until(ctx context.Context, expect time.Duration, ok func(Status) bool) error {
+func (w *work[S]) until(ctx context.Context, expect time.Duration, ok func(Status) bool) (Status, error) {
 	timeout := w.r.Timeout
 	if timeout == 0 {
 		timeout = 3*expect + 5*time.Minute
 	}
 	report := func(p wait.Progress) {
-		w.o.report(Progress{Change: w.c, Phase: Wait, Detail: p.Detail, Elapsed: p.Elapsed, Expect: expect})
+		w.o.report(Progress{Change: w.c, Phase: Wait, Detail: p.Detail, Elapsed: p.Elapsed, Expect: expect, Speed: w.o.Speed})
 	}
 	opts := wait.Options{Expect: expect, Timeout: timeout, Speed: w.o.Speed, Report: report}
 	var last Status
@@ -186,18 +206,18 @@ func (w *work[S]) until(ctx context.Context, expect time.Duration, ok func(Statu
 		last = st
 		return ok(st), st.Detail, err
 	})
-	if err != nil {
-		return err
+	if err != nil || len(last.Redo) > 0 {
+		return last, err
 	}
 	if last.ID != "" {
 		w.c.ID, w.c.ARN = last.ID, last.ARN
 	}
 	w.say(Done, last.Detail)
-	return nil
+	return last, nil
 }
 
 func (w *work[S]) say(phase Phase, detail string) {
-	w.o.report(Progress{Change: w.c, Phase: phase, Detail: detail, Elapsed: w.elapsed(), Expect: w.r.Expect})
+	w.o.report(Progress{Change: w.c, Phase: phase, Detail: detail, Elapsed: w.elapsed(), Expect: w.r.Expect, Speed: w.o.Speed})
 }
 
 func (w *work[S]) elapsed() time.Duration {
@@ -206,7 +226,7 @@ func (w *work[S]) elapsed() time.Duration {
 
 func (w *work[S]) failed(err error) error {
 	err = fmt.Errorf("%s: %s: %w", w.r.ID(), w.c.Action, err)
-	w.o.report(Progress{Change: w.c, Phase: Failed, Err: err, Elapsed: w.elapsed(), Expect: w.r.Expect})
+	w.o.report(Progress{Change: w.c, Phase: Failed, Err: err, Elapsed: w.elapsed(), Expect: w.r.Expect, Speed: w.o.Speed})
 	return err
 }
 

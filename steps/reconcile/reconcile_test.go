@@ -293,3 +293,26 @@ func TestAnyGraphIsMadeInOrderAndRemovedBackwards(t *testing.T) {
 		}
 	})
 }
+
+func TestAPanicInOneResourceIsItsErrorAndTheOthersAreFinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		finished := false
+		exists := map[string]bool{}
+		make := func(name string, create func()) reconcile.Resource[state] {
+			return reconcile.Resource[state]{Kind: "thing", Name: name,
+				Observe: func(context.Context, *state) (reconcile.Status, error) {
+					return reconcile.Status{Exists: exists[name], Ready: exists[name]}, nil
+				},
+				Create: func(context.Context, *state) error { create(); exists[name] = true; return nil },
+			}
+		}
+		err := reconcile.Apply(t.Context(), &state{}, []reconcile.Resource[state]{
+			make("slow", func() { time.Sleep(time.Minute); finished = true }),
+			make("broken", func() { time.Sleep(time.Second); panic("oops") }),
+		}, reconcile.Options{})
+		var p *reconcile.PanicError
+		if !errors.As(err, &p) || p.Value != "oops" || len(p.Stack) == 0 || !finished {
+			t.Errorf("got %v, the other finished: %v", err, finished)
+		}
+	})
+}

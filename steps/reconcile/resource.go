@@ -43,6 +43,9 @@ type Status struct {
 	ID     string   // the service's own identifier
 	ARN    string
 	Detail string // the service's word for its state
+	// Redo is drift that shows only once the object is being made: Apply mends it as it would any other and goes on waiting. It must
+	// come to an end: what has been redone must not be named again for the same reason.
+	Redo []string
 	// Foreign says the object exists but is not ours: it is neither changed nor removed, and standing in our way is an error.
 	Foreign bool
 }
@@ -67,6 +70,12 @@ type Change struct {
 	ARN    string   `json:"arn,omitempty"`
 	Action Verb     `json:"action"`
 	Drift  []string `json:"drift,omitempty"`
+	// Unfinished says that it was begun and its end not seen: what is being made is there and costs money, what is being deleted may
+	// still be there. The engine sets it, in results.
+	Unfinished bool `json:"unfinished,omitempty"`
+	// DurationSeconds is how long the work on it took, and Error why it failed. The engine sets both, in results.
+	DurationSeconds float64 `json:"durationSeconds,omitempty"`
+	Error           string  `json:"error,omitempty"`
 }
 
 // Phase says how far the work on one resource is.
@@ -87,6 +96,7 @@ type Progress struct {
 	Detail  string
 	Elapsed time.Duration
 	Expect  time.Duration
+	Speed   float64 // how many times faster than real Elapsed and Expect run; zero means 1
 	Err     error
 }
 

@@ -25,6 +25,7 @@ type Progress struct {
 	Detail  string
 	Elapsed time.Duration
 	Expect  time.Duration
+	Speed   float64 // how many times faster than real that time runs; at least 1
 }
 
 // A Probe looks once. detail is for people ("CREATING"). An error ends the wait; "not yet" is done == false, not an error.
@@ -46,6 +47,9 @@ func Until(ctx context.Context, o Options, probe Probe) error {
 		o.Speed = 1
 	}
 	start := time.Now()
+	if o.Speed > 1 {
+		defer meterOf(ctx).open()()
+	}
 	for {
 		done, detail, err := probe(ctx)
 		if done || err != nil {
@@ -53,7 +57,7 @@ func Until(ctx context.Context, o Options, probe Probe) error {
 		}
 		elapsed := time.Duration(float64(time.Since(start)) * o.Speed)
 		if o.Report != nil {
-			o.Report(Progress{Detail: detail, Elapsed: elapsed, Expect: o.Expect})
+			o.Report(Progress{Detail: detail, Elapsed: elapsed, Expect: o.Expect, Speed: o.Speed})
 		}
 		if o.Timeout > 0 && elapsed >= o.Timeout {
 			return &TimeoutError{After: elapsed, Detail: detail}
