@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ func (s *Session) Identify(ctx context.Context) (Caller, error) {
 	if s.caller.seen != nil {
 		return *s.caller.seen, nil
 	}
-	out, err := s.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	out, err := STS(s).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return Caller{}, Explain(err)
 	}
@@ -59,14 +60,23 @@ func (c Caller) PrincipalARN() string {
 	return strings.Replace(head, ":sts:", ":iam:", 1) + ":role/" + name
 }
 
-// CredentialsExpire says when the present credentials end. ok is false when they do not, or renew themselves.
-func (s *Session) CredentialsExpire(ctx context.Context) (at time.Time, ok bool, err error) {
+// CredentialsExpire says when the present credentials end, and whether the SDK gets new ones by itself then. ok is false where they do not
+// end, or nobody knows when.
+func (s *Session) CredentialsExpire(ctx context.Context) (at time.Time, renews, ok bool, err error) {
 	if s.Config.Credentials == nil {
-		return time.Time{}, false, nil
+		return time.Time{}, false, false, nil
 	}
 	c, err := s.Config.Credentials.Retrieve(ctx)
 	if err != nil {
-		return time.Time{}, false, Explain(fmt.Errorf("get credentials: %w", err))
+		return time.Time{}, false, false, Explain(fmt.Errorf("get credentials: %w", err))
 	}
-	return c.Expires, c.CanExpire, nil
+	if c.CanExpire {
+		return c.Expires, true, true, nil
+	}
+	// Tools that put temporary credentials into the environment say there when they end; the SDK does not read it, nor can it renew them.
+	if os.Getenv("AWS_ACCESS_KEY_ID") == c.AccessKeyID {
+		at, err := time.Parse(time.RFC3339, os.Getenv("AWS_CREDENTIAL_EXPIRATION"))
+		return at, false, err == nil, nil
+	}
+	return time.Time{}, false, false, nil
 }

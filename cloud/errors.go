@@ -35,7 +35,7 @@ func among(err error, codes ...string) bool { return slices.Contains(codes, Code
 func IsNotFound(err error) bool {
 	code := Code(err)
 	return strings.HasSuffix(code, ".NotFound") || strings.HasSuffix(code, ".NotFoundException") || strings.HasSuffix(code, ".Unknown") ||
-		among(err, "NatGatewayNotFound", "NoSuchEntity", "ResourceNotFoundException", "NotFoundException", "ParameterNotFound", "NoSuchResourceException") ||
+		among(err, "NatGatewayNotFound", "NoSuchEntity", "LoadBalancerNotFound", "TargetGroupNotFound", "ResourceNotFoundException", "NotFoundException", "ParameterNotFound", "NoSuchResourceException", "NoSuchKey") ||
 		code == "ClientException" && Says(err, "No cluster found")
 }
 
@@ -181,11 +181,14 @@ func kind(e *steps.Error, err error, action string) {
 	switch {
 	case IsExpired(err):
 		e.Category, e.Hints = steps.Credentials, []string{"renew the credentials and run the same command again: it carries on"}
+	case IsCredentials(err) && Code(err) == "": // no service was asked: what the chain of providers tried last says nothing to the reader
+		e.Category, e.Code, e.Message, e.Err = steps.Credentials, "NoCredentials", "no AWS credentials were found", nil
+		if tried := profileError(err); tried != "" {
+			e.Message = "no AWS credentials: " + tried
+		}
+		e.Hints = []string{"set AWS_PROFILE (and `aws sso login`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; on AWS give the instance or the pod a role"}
 	case IsCredentials(err):
 		e.Category, e.Hints = steps.Credentials, []string{"check AWS_PROFILE or the AWS_* variables; `aws sts get-caller-identity` shows who you are"}
-		if e.Code == "" {
-			e.Code = "NoCredentials"
-		}
 	case IsDenied(err):
 		e.Category, e.Hints = steps.Permission, []string{"allow the action " + action + " to the caller"}
 	case IsQuota(err):
@@ -201,6 +204,19 @@ func kind(e *steps.Error, err error, action string) {
 	if e.Code == "" {
 		e.Code = "AWSError"
 	}
+}
+
+// profileError is what is wrong with the credentials that were found; "" when the search ended at the metadata service, where it ends
+// for everybody who has none.
+func profileError(err error) string {
+	text := err.Error()
+	if strings.Contains(text, "ec2imds") || strings.Contains(text, "EC2 IMDS") || strings.Contains(text, "EC2 instance metadata") {
+		return ""
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		text = inner.Error()
+	}
+	return text
 }
 
 var quotaNames = map[string]string{

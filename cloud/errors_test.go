@@ -90,3 +90,22 @@ func TestPoliciesAreComparedByMeaning(t *testing.T) {
 		t.Error("policies are not compared by meaning")
 	}
 }
+
+func TestGoneIsToldInSeveralWays(t *testing.T) {
+	for name, c := range map[string]struct {
+		code, message string
+		gone          bool
+	}{
+		"EKS":                            {"ResourceNotFoundException", "No cluster found for name: blog.", true},
+		"EKS, of old":                    {"ClientException", "No cluster found for name: blog.", true},
+		"another complaint of its class": {"ClientException", "These credentials are not valid", false},
+		"EC2":                            {"InvalidVpcID.NotFound", "The vpc ID does not exist", true},
+		"NAT gateways":                   {"NatGatewayNotFound", "The Nat Gateway was not found", true},
+		"IAM":                            {"NoSuchEntity", "cannot be found", true},
+		"in use":                         {"ResourceInUseException", "Cluster has nodegroups attached", false},
+	} {
+		if got := cloud.IsNotFound(apiError(400, c.code, c.message)); got != c.gone {
+			t.Errorf("%s: gone is %v, want %v", name, got, c.gone)
+		}
+	}
+}

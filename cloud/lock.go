@@ -3,12 +3,10 @@ package cloud
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,7 +18,7 @@ import (
 
 const (
 	lockLife = 90 * time.Second // a holder that is silent for so long is dead
-	lockSkew = 15 * time.Second // by which another machine's clock may differ from ours
+	lockPoll = 3 * time.Second  // longest pause while another one holds it
 )
 
 // Locks locks stages by SSM parameters /pipectl/KEY/lock/N. Making a parameter that must not exist yet is atomic, so of two that try at
@@ -50,28 +48,47 @@ func parameterName(key string, n int) string { return lockPath(key) + "/" + strc
 // Lock takes key for by, waiting up to wait for another holder. A holder that is silent for too long, or whose process on this host is
 // gone, is taken over.
 func (l *Locks) Lock(ctx context.Context, key string, by steps.Holder, wait time.Duration) (steps.Lease, error) {
-	began := time.Now()
-	for {
+	return steps.AwaitLock(ctx, key, wait, lockPoll, func() (steps.Lease, *steps.Holder, error) {
 		held, other, err := l.try(ctx, key, by)
+		if held == nil {
+			return nil, other, Explain(err)
+		}
+		go held.beat(context.WithoutCancel(ctx))
+		return held, nil, nil
+	})
+}
+
+// Look tells how the locks stand, all of them by one listing of what their keys have in common. It only reads.
+func (l *Locks) Look(ctx context.Context, keys []string, by steps.Holder) (map[string]steps.LockState, error) {
+	out := make(map[string]steps.LockState, len(keys))
+	above := map[string]bool{}
+	for _, k := range keys {
+		above[path.Dir(k)] = true
+	}
+	for dir := range above {
+		all, err := l.list(ctx, "/pipectl/"+dir, true)
 		if err != nil {
-			return nil, fmt.Errorf("lock %s: %w", key, Explain(err))
+			return nil, fmt.Errorf("locks of %s: %w", dir, Explain(err))
 		}
-		if held != nil {
-			go held.beat(context.WithoutCancel(ctx))
-			return held, nil
-		}
-		left := wait - time.Since(began)
-		if left <= 0 && other != nil {
-			return nil, steps.Locked(key, *other)
-		}
-		pause := time.NewTimer(min(max(left, 100*time.Millisecond), 3*time.Second))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return nil, fmt.Errorf("lock %s: %w", key, context.Cause(ctx))
-		case <-pause.C:
+		for _, k := range keys {
+			if path.Dir(k) == dir {
+				out[k] = highest(all[lockPath(k)]).state(by)
+			}
 		}
 	}
+	return out, nil
+}
+
+// state is what a generation, the highest of its lock, says of it; nil is a lock that nobody ever took.
+func (g *generation) state(by steps.Holder) steps.LockState {
+	if g == nil {
+		return steps.LockState{}
+	}
+	st := steps.LockState{Turn: g.value.Holder.Turn()}
+	if g.value.live(by, time.Now()) {
+		st.Holder = &g.value.Holder
+	}
+	return st
 }
 
 // try makes one attempt. Neither a lock nor a holder means that somebody else was quicker just now.
@@ -84,12 +101,12 @@ func (l *Locks) try(ctx context.Context, key string, by steps.Holder) (*heldLock
 	if top != nil && top.value.live(by, time.Now()) {
 		return nil, &top.value.Holder, nil
 	}
-	next := 1
+	next, before := 1, ""
 	if top != nil {
-		next = top.n + 1
+		next, before = top.n+1, top.value.Holder.Turn()
 	}
 	attempt := ClientToken(key, by.RunID, by.Host, by.PID, next, time.Now().UnixNano())
-	mine := &heldLock{l: l, key: key, n: next, value: lockValue{Holder: by, Attempt: attempt}, lost: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{})}
+	mine := &heldLock{l: l, key: key, n: next, before: before, value: lockValue{Holder: by, Attempt: attempt}, lost: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{})}
 	if won, err := mine.put(ctx, false); err != nil || !won {
 		return nil, nil, err
 	}
@@ -111,11 +128,7 @@ func (l *Locks) try(ctx context.Context, key string, by steps.Holder) (*heldLock
 
 // live reports whether v keeps by out.
 func (v lockValue) live(by steps.Holder, now time.Time) bool {
-	if v.Released || v.Holder.RunID == by.RunID || now.After(v.Holder.Expires.Add(lockSkew)) {
-		return false
-	}
-	dead := v.Holder.Host == by.Host && v.Holder.PID > 0 && errors.Is(syscall.Kill(v.Holder.PID, 0), syscall.ESRCH)
-	return !dead
+	return !v.Released && !v.Holder.Gone(by, now)
 }
 
 func highest(all []generation) *generation {
@@ -129,8 +142,14 @@ func highest(all []generation) *generation {
 }
 
 func (l *Locks) generations(ctx context.Context, key string) ([]generation, error) {
-	var all []generation
-	in := &ssm.GetParametersByPathInput{Path: aws.String(lockPath(key))}
+	all, err := l.list(ctx, lockPath(key), false)
+	return all[lockPath(key)], err
+}
+
+// list reads the generations of all locks below dir, by the lock's path.
+func (l *Locks) list(ctx context.Context, dir string, recursive bool) (map[string][]generation, error) {
+	all := map[string][]generation{}
+	in := &ssm.GetParametersByPathInput{Path: aws.String(dir), Recursive: &recursive}
 	for {
 		o, err := SSM(l.s).GetParametersByPath(ctx, in)
 		if err != nil {
@@ -138,14 +157,16 @@ func (l *Locks) generations(ctx context.Context, key string) ([]generation, erro
 		}
 		for _, p := range o.Parameters {
 			g := generation{}
+			of, number := path.Split(aws.ToString(p.Name))
 			var bad error
-			if g.n, bad = strconv.Atoi(path.Base(aws.ToString(p.Name))); bad != nil {
+			if g.n, bad = strconv.Atoi(number); bad != nil {
 				continue
 			}
 			if json.Unmarshal([]byte(aws.ToString(p.Value)), &g.value) != nil {
 				g.value = lockValue{Released: true} // not ours to understand; its number is taken all the same
 			}
-			all = append(all, g)
+			of = path.Clean(of)
+			all[of] = append(all[of], g)
 		}
 		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
 			return all, nil
@@ -181,10 +202,11 @@ func (l *Locks) Unlock(ctx context.Context, key string) (*steps.Holder, error) {
 
 // heldLock is a lock of ours.
 type heldLock struct {
-	l     *Locks
-	key   string
-	n     int
-	value lockValue
+	l      *Locks
+	key    string
+	n      int
+	value  lockValue
+	before string
 
 	lost, stop, ended chan struct{}
 	once              sync.Once
@@ -226,27 +248,11 @@ func (h *heldLock) ours(ctx context.Context) (bool, error) {
 	return top != nil && top.n == h.n && top.value.Attempt == h.value.Attempt && !top.value.Released, nil
 }
 
-// beat renews the lock three times in its life. A renewal that fails for reasons that may pass is tried again until the lock has run
-// out; a lock in other hands is lost at once.
+// beat renews the lock until it is released or lost.
 func (h *heldLock) beat(ctx context.Context) {
 	defer close(h.ended)
-	renewed := time.Now()
-	for {
-		pause := time.NewTimer(lockLife / 3)
-		select {
-		case <-h.stop:
-			pause.Stop()
-			return
-		case <-pause.C:
-		}
-		mine, err := h.renew(ctx)
-		switch {
-		case err == nil && mine:
-			renewed = time.Now()
-		case err == nil || time.Since(renewed) > lockLife:
-			close(h.lost)
-			return
-		}
+	if !steps.KeepLock(lockLife, h.stop, func() (bool, error) { return h.renew(ctx) }) {
+		close(h.lost)
 	}
 }
 
@@ -259,6 +265,9 @@ func (h *heldLock) renew(ctx context.Context) (bool, error) {
 	}
 	return h.put(ctx, true)
 }
+
+// Before implements steps.Lease.
+func (h *heldLock) Before() string { return h.before }
 
 // Lost is closed when the lock is in other hands.
 func (h *heldLock) Lost() <-chan struct{} { return h.lost }

@@ -153,3 +153,66 @@ func TestUnlockFreesAndTheHolderLearnsOfIt(t *testing.T) {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+func TestALookTellsWhoHoldsAndWhoseTurnItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looking atomic.Bool
+		_, s := session(t, emulator.Options{Ledger: func(c emulator.Call) {
+			if looking.Load() && c.Write {
+				t.Errorf("a look called %s", c.Action)
+			}
+		}})
+		var keys []string
+		for i := range 25 { // more than a page of SSM
+			keys = append(keys, "111122223333/ap-northeast-2/blog/s"+itoa(i))
+		}
+		me := by("run-2", "b", 0)
+		look := func() map[string]steps.LockState {
+			t.Helper()
+			looking.Store(true)
+			defer looking.Store(false)
+			all, err := s.Locks().Look(t.Context(), keys, me)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all
+		}
+		if st := look()[keys[0]]; st.Holder != nil || st.Turn != "" {
+			t.Errorf("a lock that nobody took: %+v", st)
+		}
+		var leases []steps.Lease
+		for _, k := range keys {
+			l, err := s.Locks().Lock(t.Context(), k, by("run-1", "a", 0), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leases = append(leases, l)
+		}
+		held := look()
+		for _, l := range leases {
+			if err := l.Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		freed := look()
+		for _, k := range keys {
+			if held[k].Holder == nil || held[k].Holder.RunID != "run-1" || held[k].Turn == "" {
+				t.Errorf("%s while held: %+v", k, held[k])
+			}
+			if freed[k].Holder != nil || freed[k].Turn != held[k].Turn {
+				t.Errorf("%s when free: %+v", k, freed[k])
+			}
+		}
+		mine, err := s.Locks().Lock(t.Context(), keys[3], me, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mine.Before() != freed[keys[3]].Turn {
+			t.Errorf("taken after turn %q, seen was %q", mine.Before(), freed[keys[3]].Turn)
+		}
+		if st := look()[keys[3]]; st.Holder != nil || st.Turn == freed[keys[3]].Turn {
+			t.Errorf("our own lock: %+v", st)
+		}
+		_ = mine.Release(t.Context())
+	})
+}

@@ -13,12 +13,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing"
+	elbv2 "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	"pipectl.dev/steps"
 )
@@ -37,11 +42,19 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 		return nil, &steps.Error{Code: "NoRegion", Category: steps.BadInput, Message: "aws: no region",
 			Hints: []string{"set `region` in the pipeline's spec, or AWS_REGION"}}
 	}
+	if o.Prices == nil {
+		if o.Prices, err = Prices(); err != nil {
+			return nil, err
+		}
+	}
+	cfg.APIOptions = append(cfg.APIOptions, tellStep)
 	cfg.Retryer = func() aws.Retryer { return newRetryer(speed) }
 	return &Session{
-		Region: cfg.Region, Speed: speed, Config: cfg,
-		ec2: unsafe.Pointer(ec2.NewFromConfig(cfg)), EKS: eks.NewFromConfig(cfg), iam: unsafe.Pointer(iam.NewFromConfig(cfg)), STS: sts.NewFromConfig(cfg),
-		ssm: unsafe.Pointer(ssm.NewFromConfig(cfg)), Quotas: servicequotas.NewFromConfig(cfg),
+		Region: cfg.Region, Speed: speed, Config: cfg, Prices: o.Prices,
+		ec2: unsafe.Pointer(ec2.NewFromConfig(cfg)), eks: unsafe.Pointer(eks.NewFromConfig(cfg)), iam: unsafe.Pointer(iam.NewFromConfig(cfg)),
+		ssm: unsafe.Pointer(ssm.NewFromConfig(cfg)), sts: unsafe.Pointer(sts.NewFromConfig(cfg)), quotas: unsafe.Pointer(servicequotas.NewFromConfig(cfg)),
+		elb: unsafe.Pointer(elb.NewFromConfig(cfg)), elbv2: unsafe.Pointer(elbv2.NewFromConfig(cfg)), logs: unsafe.Pointer(cloudwatchlogs.NewFromConfig(cfg)),
+		kms:    unsafe.Pointer(kms.NewFromConfig(cfg)),
 		caller: newCallerOnce(),
 	}, nil
 }
@@ -96,7 +109,10 @@ func (o Options) config(ctx context.Context) (aws.Config, error) {
 		}
 		return cfg, nil
 	}
-	load := []func(*config.LoadOptions) error{config.WithHTTPClient(httpClient(o.HTTPClient))}
+	load := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(httpClient(o.HTTPClient)),
+		config.WithLogger(logging.Nop{}), // it would write to our stderr what an error says better
+	}
 	if o.Region != "" {
 		load = append(load, config.WithRegion(o.Region))
 	}

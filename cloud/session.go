@@ -10,9 +10,13 @@ import (
 	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing"
+	elbv2 "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -24,6 +28,7 @@ type Options struct {
 	HTTPClient *http.Client // nil: the SDK's own; tests give an emulator's RoundTripper
 	Speed      float64      // how many times faster than real the cloud runs: 1 but in a rehearsal
 	Config     *aws.Config  // nil: loaded from environment and files; tests give static credentials
+	Prices     PriceTable   // nil: the built-in ones
 }
 
 // Session is one region's clients. It is safe for concurrent use.
@@ -31,15 +36,12 @@ type Session struct {
 	Region string
 	Speed  float64
 	Config aws.Config
+	Prices PriceTable
 
-	EKS    *eks.Client
-	STS    *sts.Client
-	Quotas *servicequotas.Client
-
-	// The clients of the largest services, untyped on purpose. A Session is part of what steps hold, steps are held as interfaces, and
+	// The clients, untyped on purpose. A Session is part of what steps hold, steps are held as interfaces, and
 	// the linker keeps every method of every type that it can reach from there: 35 MB of calls that nobody makes (123.9 MB with the
-	// typed fields, 89.1 MB without). EC2, IAM and SSM give them back typed; nothing else may touch these fields.
-	ec2, iam, ssm unsafe.Pointer
+	// typed fields, 89.1 MB without). The functions below give them back typed; nothing else may touch these fields.
+	ec2, eks, iam, ssm, sts, quotas, elb, elbv2, logs, kms unsafe.Pointer
 
 	caller *callerOnce
 }
@@ -55,3 +57,24 @@ func IAM(s *Session) *iam.Client { return (*iam.Client)(s.iam) }
 
 // SSM is the session's SSM client; see EC2.
 func SSM(s *Session) *ssm.Client { return (*ssm.Client)(s.ssm) }
+
+// EKS is the session's EKS client; see EC2.
+func EKS(s *Session) *eks.Client { return (*eks.Client)(s.eks) }
+
+// STS is the session's STS client; see EC2.
+func STS(s *Session) *sts.Client { return (*sts.Client)(s.sts) }
+
+// Quotas is the session's Service Quotas client; see EC2.
+func Quotas(s *Session) *servicequotas.Client { return (*servicequotas.Client)(s.quotas) }
+
+// ELB is the session's client of classic load balancers; see EC2.
+func ELB(s *Session) *elb.Client { return (*elb.Client)(s.elb) }
+
+// ELBv2 is the session's client of network and application load balancers; see EC2.
+func ELBv2(s *Session) *elbv2.Client { return (*elbv2.Client)(s.elbv2) }
+
+// Logs is the session's CloudWatch Logs client; see EC2.
+func Logs(s *Session) *cloudwatchlogs.Client { return (*cloudwatchlogs.Client)(s.logs) }
+
+// KMS is the session's KMS client; see EC2.
+func KMS(s *Session) *kms.Client { return (*kms.Client)(s.kms) }

@@ -18,7 +18,7 @@ const tokenLife = 15 * time.Minute
 // Nothing is sent anywhere here. expires is a minute before EKS stops accepting it.
 func (s *Session) EKSToken(ctx context.Context, cluster string) (token string, expires time.Time, err error) {
 	signed := time.Now()
-	presign := sts.NewPresignClient(s.STS, func(o *sts.PresignOptions) {
+	presign := sts.NewPresignClient(STS(s), func(o *sts.PresignOptions) {
 		o.Presigner = clusterPresigner{cluster: cluster, next: v4.NewSigner()}
 	})
 	req, err := presign.PresignGetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})

@@ -36,7 +36,7 @@ type World struct {
 	speed  float64
 	mu     sync.Mutex
 	events []steps.Event
-	hooks  []hook
+	hooks  []*hook
 	runs   int
 }
 
@@ -60,7 +60,12 @@ func New(t *testing.T, o emulator.Options) *World {
 
 // Process is another client of the account: its sessions stop dead when it is killed, even in the middle of a call.
 func (w *World) Process() (open cloud.Opener, kill func()) {
-	cfg := aws.Config{Region: w.region, Credentials: credentials.NewStaticCredentialsProvider(emulator.FixtureAccessKey, emulator.FixtureSecretKey, "")}
+	return w.ProcessAs(emulator.FixtureAccessKey)
+}
+
+// ProcessAs is a client with the access key id, whose secret is that of the fixture.
+func (w *World) ProcessAs(id string) (open cloud.Opener, kill func()) {
+	cfg := aws.Config{Region: w.region, Credentials: credentials.NewStaticCredentialsProvider(id, emulator.FixtureSecretKey, "")}
 	wire := &mortal{next: w.RoundTripper()}
 	client := &http.Client{Transport: wire}
 	return cloud.NewOpener(cloud.Options{Config: &cfg, HTTPClient: client, Speed: w.speed}), func() { wire.dead.Store(true) }
@@ -111,6 +116,19 @@ func (w *World) Notes() []string {
 	var out []string
 	for _, e := range w.events {
 		if e.Type == steps.Diagnostic {
+			out = append(out, e.Message)
+		}
+	}
+	return out
+}
+
+// Checks are what preflights have looked at so far.
+func (w *World) Checks() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for _, e := range w.events {
+		if e.Type == steps.Checked {
 			out = append(out, e.Message)
 		}
 	}
@@ -212,25 +230,31 @@ func (w *World) Steptest(d steps.Definition, with string, foreign func(*testing.
 }
 
 // OnCall runs do when the next call of service and action reaches the account.
-func (w *World) OnCall(service, action string, do func()) {
+func (w *World) OnCall(service, action string, do func()) { w.OnCallAt(service, action, 1, do) }
+
+// OnCallAt runs do when the nth call of service and action from now on reaches the account.
+func (w *World) OnCallAt(service, action string, n int, do func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.hooks = append(w.hooks, hook{service, action, do})
+	w.hooks = append(w.hooks, &hook{service, action, n, do})
 }
 
 type hook struct {
 	service, action string
+	left            int
 	do              func()
 }
 
 // ledger runs the hooks; the emulator calls it for every call, after it was carried out and before it is answered.
 func (w *World) ledger(c emulator.Call) {
 	w.mu.Lock()
-	i := slices.IndexFunc(w.hooks, func(h hook) bool { return h.service == c.Service && h.action == c.Action })
+	i := slices.IndexFunc(w.hooks, func(h *hook) bool { return h.service == c.Service && h.action == c.Action })
 	var do func()
 	if i >= 0 {
-		do = w.hooks[i].do
-		w.hooks = slices.Delete(w.hooks, i, i+1)
+		if w.hooks[i].left--; w.hooks[i].left == 0 {
+			do = w.hooks[i].do
+			w.hooks = slices.Delete(w.hooks, i, i+1)
+		}
 	}
 	w.mu.Unlock()
 	if do != nil {

@@ -1,7 +1,11 @@
 package cloudtest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"io"
+	"net/http"
 	"sync"
 
 	authv1 "k8s.io/api/authentication/v1"
@@ -10,7 +14,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 
 	"pipectl.dev/kube"
@@ -21,8 +29,13 @@ import (
 // is there as soon as EKS lists it.
 type Kube struct {
 	*fake.Clientset
-	mu    sync.Mutex
-	opens int
+	dynamic dynamic.Interface
+	mu      sync.Mutex
+	opens   int
+	world   *World
+	name    string
+	context string // of a kubeconfig, for a cluster that EKS does not know
+	issuer  string // of that cluster
 }
 
 // Kube gives the cluster of that name an inside with objects, besides the default service accounts of default and kube-system.
@@ -30,7 +43,7 @@ func (w *World) Kube(cluster string, objects ...runtime.Object) *Kube {
 	for _, ns := range []string{"default", "kube-system"} {
 		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "default"}})
 	}
-	k := &Kube{Clientset: fake.NewSimpleClientset(objects...)}
+	k := &Kube{world: w, name: cluster, Clientset: fake.NewSimpleClientset(objects...), dynamic: dynamicfake.NewSimpleDynamicClient(scheme.Scheme, objects...)}
 	k.PrependReactor("create", "serviceaccounts", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		if a.GetSubresource() != "token" {
 			return false, nil, nil
@@ -49,13 +62,39 @@ func (w *World) Kube(cluster string, objects ...runtime.Object) *Kube {
 
 // Open is the kube.Opener that knows only this cluster.
 func (k *Kube) Open(_ context.Context, ref steps.ClusterRef) (*kube.Client, error) {
-	if ref.EKS == nil {
+	if ref.EKS == nil && (ref.Context == "" || ref.Context != k.context) {
 		return nil, &steps.Error{Code: "ClusterNotFound", Category: steps.Precondition, Message: "no cluster"}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.opens++
-	return &kube.Client{Ref: ref, Typed: k.Clientset}, nil
+	return &kube.Client{Ref: ref, Typed: k.Clientset, Dynamic: k.dynamic, Config: &rest.Config{Host: "https://cluster.invalid", Transport: k}}, nil
+}
+
+// SelfManaged makes the cluster one that EKS does not know, which a context of a kubeconfig names, and whose tokens name issuer.
+func (k *Kube) SelfManaged(context, issuer string) {
+	k.context, k.issuer = context, issuer
+	k.world.stand.ClusterCreating(k.name, "", issuer)
+}
+
+// RotateKeys gives the clusters of the account another signing key.
+func (w *World) RotateKeys() error { return w.stand.Rotate() }
+
+// RoundTrip answers what the API server says of its tokens.
+func (k *Kube) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp := &http.Response{StatusCode: http.StatusOK, Request: r, Header: http.Header{"Content-Type": {"application/json"}}}
+	var body []byte
+	var err error
+	switch r.URL.Path {
+	case "/openid/v1/jwks":
+		body, err = k.world.stand.JWKS(r.Context(), k.name)
+	case "/.well-known/openid-configuration":
+		body, err = json.Marshal(map[string]any{"issuer": k.issuer, "jwks_uri": k.issuer + "/keys", "id_token_signing_alg_values_supported": []string{"RS256"}})
+	default:
+		resp.StatusCode = http.StatusNotFound
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, err
 }
 
 // Node is a node that can run pods.

@@ -61,8 +61,9 @@ func main() {
 	context := flag.String("context", "dist/image", "directory with the trees base and busybox")
 	out := flag.String("out", "dist/oci", "directory that receives one layout for each image")
 	flag.Parse()
+	done := packer{}
 	for _, im := range images(*version) {
-		digest, size, err := im.write(*context, filepath.Join(*out, im.name), *version, time.Unix(*epoch, 0).UTC())
+		digest, size, err := im.write(done, *context, filepath.Join(*out, im.name), *version, time.Unix(*epoch, 0).UTC())
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)
 			os.Exit(1)
@@ -85,7 +86,7 @@ type platform struct {
 }
 
 // write makes the layout in dir and returns the manifest's digest and the compressed size of its layers.
-func (im image) write(context, dir, version string, at time.Time) (digest string, size int64, err error) {
+func (im image) write(done packer, context, dir, version string, at time.Time) (digest string, size int64, err error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return "", 0, err
 	}
@@ -95,7 +96,7 @@ func (im image) write(context, dir, version string, at time.Time) (digest string
 	var layers []descriptor
 	var plain []string
 	for _, tree := range im.trees {
-		raw, packed, err := layer(filepath.Join(context, tree), at)
+		raw, packed, err := done.layer(filepath.Join(context, tree), at)
 		if err != nil {
 			return "", 0, err
 		}
@@ -128,6 +129,18 @@ func (im image) write(context, dir, version string, at time.Time) (digest string
 		return "", 0, err
 	}
 	return manifest.Digest, size, os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644)
+}
+
+// packer packs each tree once: both images have the big one.
+type packer map[string][2][]byte
+
+func (p packer) layer(dir string, at time.Time) (raw, packed []byte, err error) {
+	if have, ok := p[dir]; ok {
+		return have[0], have[1], nil
+	}
+	raw, packed, err = layer(dir, at)
+	p[dir] = [2][]byte{raw, packed}
+	return raw, packed, err
 }
 
 // layer packs a tree, the same bytes for the same files: sorted, one time, owned by root.

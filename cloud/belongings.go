@@ -1,0 +1,128 @@
+package cloud
+
+import (
+	"context"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/eks"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+)
+
+// Belongings lists what carries the owner tag of identity and shows that a step was at work: all that costs money, networks, roles and
+// add-ons. Smaller parts (subnets, routes) are not listed: they go with the network that they are in.
+func (s *Session) Belongings(ctx context.Context, identity string) ([]Holding, error) {
+	all, err := s.Inventory(ctx, identity)
+	if err != nil {
+		return nil, err
+	}
+	for _, look := range []func(context.Context, string) ([]Holding, error){s.heldNetworks, s.heldRoles} {
+		some, err := look(ctx, identity)
+		if err != nil {
+			return nil, Explain(err)
+		}
+		all = append(all, some...)
+	}
+	for _, h := range slices.Clone(all) {
+		if h.Kind == "eks:Cluster" {
+			some, err := s.heldAddons(ctx, h.ID, identity)
+			if err != nil {
+				return nil, Explain(err)
+			}
+			all = append(all, some...)
+		}
+	}
+	for i := range all {
+		all[i].Region = s.Region
+	}
+	return all, nil
+}
+
+func (s *Session) heldNetworks(ctx context.Context, identity string) ([]Holding, error) {
+	all, err := paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Vpc, *string, error) {
+		o, err := EC2(s).DescribeVpcs(ctx, &ec2.DescribeVpcsInput{NextToken: token, Filters: OwnedBy(identity)})
+		if err != nil {
+			return nil, nil, err
+		}
+		return o.Vpcs, o.NextToken, nil
+	})
+	var out []Holding
+	for _, v := range all {
+		out = append(out, held(v.Tags, aws.ToString(v.VpcId), nil, "", 0))
+	}
+	return out, err
+}
+
+// ourName is how UniqueName's names end.
+var ourName = regexp.MustCompile(`-[0-9a-f]{8}$`)
+
+// heldRoles looks at the tags of roles that may be ours by name, or by whom they trust: a list of roles does not tell their tags.
+func (s *Session) heldRoles(ctx context.Context, identity string) ([]Holding, error) {
+	all, err := paged(ctx, func(ctx context.Context, marker *string) ([]iamtypes.Role, *string, error) {
+		o, err := IAM(s).ListRoles(ctx, &iam.ListRolesInput{Marker: marker})
+		if err != nil {
+			return nil, nil, err
+		}
+		return o.Roles, o.Marker, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []Holding
+	for _, r := range all {
+		trust, _ := url.QueryUnescape(aws.ToString(r.AssumeRolePolicyDocument)) // what cannot be read is not ours
+		if !ourName.MatchString(aws.ToString(r.RoleName)) && !strings.Contains(trust, ":oidc-provider/") && !strings.Contains(trust, "pods.eks.amazonaws.com") {
+			continue
+		}
+		tags, err := paged(ctx, func(ctx context.Context, marker *string) ([]iamtypes.Tag, *string, error) {
+			o, err := IAM(s).ListRoleTags(ctx, &iam.ListRoleTagsInput{RoleName: r.RoleName, Marker: marker})
+			if err != nil {
+				return nil, nil, err
+			}
+			return o.Tags, o.Marker, nil
+		})
+		if IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if m := IAMTagMap(tags); m[TagIdentity] == identity {
+			out = append(out, Holding{Kind: m[TagKind], Name: m[TagName], Owner: identity, ID: aws.ToString(r.RoleName)})
+		}
+	}
+	return out, nil
+}
+
+func (s *Session) heldAddons(ctx context.Context, cluster, identity string) ([]Holding, error) {
+	names, err := paged(ctx, func(ctx context.Context, token *string) ([]string, *string, error) {
+		o, err := EKS(s).ListAddons(ctx, &eks.ListAddonsInput{ClusterName: &cluster, NextToken: token})
+		if err != nil {
+			return nil, nil, err
+		}
+		return o.Addons, o.NextToken, nil
+	})
+	if err != nil && !IsNotFound(err) {
+		return nil, err
+	}
+	var out []Holding
+	for _, name := range names {
+		o, err := EKS(s).DescribeAddon(ctx, &eks.DescribeAddonInput{ClusterName: &cluster, AddonName: &name})
+		if IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if t := o.Addon.Tags; t[TagIdentity] == identity {
+			out = append(out, Holding{Kind: t[TagKind], Name: t[TagName], Owner: identity, ID: name})
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,76 @@
+package cloud_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pipectl.dev/cloud/cloudtest"
+	emulator "pipectl.dev/rehearsal/aws"
+	"pipectl.dev/steps"
+	"pipectl.dev/steps/bindirsa"
+	"pipectl.dev/steps/datavolume"
+	"pipectl.dev/steps/provisioneks"
+)
+
+// A look that is refused must say which action is missing, and one that fails for a moment must give the same list: a list that lacks
+// something would be taken for the whole.
+func TestBelongingsAreToldWholeOrNotAtAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 82})
+		w.SeedRole("theirs", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`)
+		k := w.Kube("blog", cloudtest.Node("ip-10-0-1-5"))
+		for with, d := range map[string]steps.Definition{
+			"{name: home, zone: ap-northeast-2a, size: 20Gi}":                              datavolume.New(w.Open),
+			"{name: blog, nodeGroups: [{name: n, instanceTypes: [t3.small], desired: 1}]}": provisioneks.New(w.Open, nil),
+		} {
+			if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, with)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		role := "{cluster: {eks: {name: blog, region: ap-northeast-2}}, roleName: csi, serviceAccounts: [{namespace: a, name: b}]}"
+		if _, err := w.Apply(t.Context(), bindirsa.New(w.Open, k.Open), cloudtest.Input(t, role)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := w.Open(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		look := func() (string, error) {
+			list, err := s.Belongings(t.Context(), w.Env().Identity.String())
+			var names []string
+			for _, h := range list {
+				names = append(names, h.Kind+" "+h.Name)
+			}
+			return strings.Join(names, "\n"), err
+		}
+		mark := w.Mark()
+		want, err := look()
+		if err != nil || !strings.Contains(want, "iam:Role csi") || strings.Contains(want, "theirs") {
+			t.Fatalf("%v: %s", err, want)
+		}
+		seen := map[string]bool{}
+		for _, c := range w.Since(mark) {
+			if c.Action == "DescribeClusterVersions" || seen[c.Action] { // without it a price is not known, which the price says
+				continue
+			}
+			seen[c.Action] = true
+			for _, kind := range []string{"throttle", "reset", "access-denied"} {
+				w.AddFault(emulator.Fault{Service: c.Service, Action: c.Action, Kind: kind, At: 1})
+				got, err := look()
+				if kind == "access-denied" {
+					if e := steps.Classify(err); err == nil || e.Category != steps.Permission || !strings.Contains(e.Error(), c.Action) {
+						t.Errorf("%s refused: %v", c.Action, err)
+					}
+				} else if d := cmp.Diff(want, got); err != nil || d != "" {
+					t.Errorf("%s %s: %v (-want +got):\n%s", c.Action, kind, err, d)
+				}
+			}
+		}
+		if len(seen) < 10 {
+			t.Errorf("only %d calls went wrong", len(seen))
+		}
+	})
+}

@@ -1,0 +1,199 @@
+package cloud
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// call is one request to S3 before it is signed.
+type call struct {
+	name, method, key string
+	query             url.Values
+	header            http.Header
+	body              []byte
+}
+
+type reply struct {
+	header http.Header
+	body   []byte
+}
+
+// call makes a request, again where that may help. Its errors look like those of the SDK's clients.
+func (b *Bucket) call(ctx context.Context, c call) (*reply, error) {
+	for attempt := 1; ; attempt++ {
+		a, err := b.once(ctx, c)
+		if err == nil {
+			return a, nil
+		}
+		err = &smithy.OperationError{ServiceID: "S3", OperationName: c.name, Err: err}
+		if elsewhere := regionOf(err); elsewhere != "" && elsewhere != *b.region.Load() && attempt == 1 {
+			b.region.Store(&elsewhere)
+			continue
+		}
+		if attempt >= b.retryer.MaxAttempts() || ctx.Err() != nil || !b.retryer.IsErrorRetryable(err) {
+			return nil, err
+		}
+		pause, delayErr := b.retryer.RetryDelay(attempt, err)
+		if delayErr != nil {
+			return nil, err
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil, err
+		case <-t.C:
+		}
+	}
+}
+
+func (b *Bucket) once(ctx context.Context, c call) (*reply, error) {
+	req, err := b.request(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	var client aws.HTTPClient = http.DefaultClient
+	if b.cfg.HTTPClient != nil {
+		client = b.cfg.HTTPClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, &smithyhttp.RequestSendError{Err: err}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxObject+1))
+	if err != nil {
+		return nil, &smithyhttp.RequestSendError{Err: err}
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return nil, refusal(resp, body)
+	}
+	if len(body) > maxObject {
+		return nil, fmt.Errorf("object %s is larger than %d MiB", c.key, maxObject>>20)
+	}
+	return &reply{header: resp.Header, body: body}, nil
+}
+
+// request builds and signs. The path is escaped as S3 signs it, every byte but unreserved ones and the slash.
+func (b *Bucket) request(ctx context.Context, c call) (*http.Request, error) {
+	at, err := b.address(c.key)
+	if err != nil {
+		return nil, err
+	}
+	at.RawQuery = strings.ReplaceAll(c.query.Encode(), "+", "%20")
+	req, err := http.NewRequestWithContext(ctx, c.method, at.String(), bytes.NewReader(c.body))
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range c.header {
+		req.Header[k] = v
+	}
+	if b.cfg.Credentials == nil {
+		return nil, &smithy.GenericAPIError{Code: "MissingAuthenticationToken", Message: "get credentials: there are none"}
+	}
+	keys, err := b.cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("get credentials: %w", err)
+	}
+	sum := sha256.Sum256(c.body)
+	digest := hex.EncodeToString(sum[:])
+	req.Header.Set("X-Amz-Content-Sha256", digest)
+	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+	return req, signer.SignHTTP(ctx, keys, req, digest, "s3", *b.region.Load(), time.Now())
+}
+
+// address is the URL of an object. A given endpoint (another S3, a rehearsal) takes the bucket in the path, and so does a name with dots,
+// for which Amazon's certificate does not stand.
+func (b *Bucket) address(key string) (*url.URL, error) {
+	base := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_S3"), aws.ToString(b.cfg.BaseEndpoint))
+	inPath := base != "" || strings.Contains(b.name, ".")
+	if base == "" {
+		region := *b.region.Load()
+		base = "https://s3." + region + "." + domain(region)
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint of S3: %w", err)
+	}
+	path := strings.TrimSuffix(u.Path, "/") + "/"
+	if inPath {
+		path += b.name + "/"
+	} else {
+		u.Host = b.name + "." + u.Host
+	}
+	u.Path, u.RawPath = path+key, escape(path+key)
+	return u, nil
+}
+
+func domain(region string) string {
+	if strings.HasPrefix(region, "cn-") {
+		return "amazonaws.com.cn"
+	}
+	return "amazonaws.com"
+}
+
+func escape(path string) string {
+	var b strings.Builder
+	for i := range len(path) {
+		c := path[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~/", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// wrongRegion is a refusal that names the region where the bucket is.
+type wrongRegion struct {
+	smithy.GenericAPIError
+	region string
+}
+
+func regionOf(err error) string {
+	var w *wrongRegion
+	if !errors.As(err, &w) {
+		return ""
+	}
+	return w.region
+}
+
+// refusal reads an error document, or makes one up from the status where the answer has none.
+func refusal(resp *http.Response, body []byte) error {
+	var doc struct{ Code, Message, Region string }
+	if xml.Unmarshal(body, &doc) != nil || doc.Code == "" {
+		doc.Code = map[int]string{http.StatusNotFound: "NoSuchKey", http.StatusPreconditionFailed: "PreconditionFailed", http.StatusForbidden: "AccessDenied"}[resp.StatusCode]
+		doc.Code, doc.Message = cmp.Or(doc.Code, "HTTP"+fmt.Sprint(resp.StatusCode)), http.StatusText(resp.StatusCode)
+	}
+	api := smithy.GenericAPIError{Code: doc.Code, Message: doc.Message, Fault: smithy.FaultClient}
+	if resp.StatusCode >= http.StatusInternalServerError {
+		api.Fault = smithy.FaultServer
+	}
+	var inner error = &api
+	if region := cmp.Or(resp.Header.Get("X-Amz-Bucket-Region"), doc.Region); region != "" {
+		inner = &wrongRegion{api, region}
+	}
+	return &awshttp.ResponseError{
+		ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: resp}, Err: inner},
+		RequestID:     resp.Header.Get("X-Amz-Request-Id"),
+	}
+}

@@ -1,0 +1,134 @@
+package cloud
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"pipectl.dev/steps"
+)
+
+// Allowed asks IAM whether the caller may do all of actions, and gives one error that names those it may not. An action is tried on any
+// resource first, then on what it will meet: policies may be held to names and tags of ours. That IAM may not be asked is a note.
+func (s *Session) Allowed(ctx context.Context, env steps.Env, actions []string) (found, err error) {
+	const what = "permissions"
+	who, err := s.Identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(who.ARN, ":root") {
+		env.Checked(what, "the account's root user may do all", true)
+		return nil, nil
+	}
+	denied, err := s.simulate(ctx, who, actions, "*", nil)
+	if IsDenied(err) || IsNotFound(err) || Code(err) == "InvalidInput" {
+		env.Checked(what, "IAM does not tell this caller (iam:SimulatePrincipalPolicy): a missing one shows at its call", true)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for _, action := range denied {
+		still, err := s.simulate(ctx, who, []string{action}, s.resourceOf(who, action), ownerContext(env))
+		if err != nil {
+			return nil, err
+		}
+		missing = append(missing, still...)
+	}
+	if len(missing) == 0 {
+		env.Checked(what, "all that the step needs", true)
+		return nil, nil
+	}
+	slices.Sort(missing)
+	env.Checked(what, "missing "+strings.Join(missing, ", "), false)
+	return &steps.Error{Code: "NotAllowed", Category: steps.Permission, Message: "the caller may not " + strings.Join(missing, ", "),
+		Hints: []string{"allow these actions to " + who.PrincipalARN() + "; `pipectl rehearse --iam-policy FILE` writes a policy with all that a pipeline needs"}}, nil
+}
+
+func (s *Session) simulate(ctx context.Context, who Caller, actions []string, resource string, entries []types.ContextEntry) (denied []string, err error) {
+	in := &iam.SimulatePrincipalPolicyInput{PolicySourceArn: aws.String(who.PrincipalARN()), ActionNames: actions, ResourceArns: []string{resource}, ContextEntries: entries}
+	for {
+		o, err := IAM(s).SimulatePrincipalPolicy(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range o.EvaluationResults {
+			// A policy with conditions that only the call itself can meet (ec2:CreateAction, iam:PassedToService) cannot be told by IAM.
+			if resource != "*" && len(r.MissingContextValues) > 0 {
+				continue
+			}
+			if r.EvalDecision != types.PolicyEvaluationDecisionTypeAllowed {
+				denied = append(denied, aws.ToString(r.EvalActionName))
+			}
+		}
+		if in.Marker = o.Marker; aws.ToString(in.Marker) == "" {
+			return denied, nil
+		}
+	}
+}
+
+// resourceOf is the ARN that policies held to one kind of resource would match for action.
+func (s *Session) resourceOf(who Caller, action string) string {
+	service, name, _ := strings.Cut(action, ":")
+	arn := "arn:" + who.Partition + ":" + service + ":"
+	switch {
+	case service == "iam" && strings.Contains(name, "OpenIDConnect"):
+		return arn + ":" + who.Account + ":oidc-provider/oidc.eks." + s.Region + ".amazonaws.com/id/*"
+	case service == "iam":
+		return arn + ":" + who.Account + ":role/*"
+	case service == "eks" && strings.Contains(name, "Nodegroup"):
+		return arn + s.Region + ":" + who.Account + ":nodegroup/*"
+	case service == "eks" && strings.Contains(name, "Addon"):
+		return arn + s.Region + ":" + who.Account + ":addon/*"
+	case service == "eks" && strings.HasSuffix(name, "PodIdentityAssociation") && name != "CreatePodIdentityAssociation":
+		return arn + s.Region + ":" + who.Account + ":podidentityassociation/*"
+	case service == "eks":
+		return arn + s.Region + ":" + who.Account + ":cluster/*"
+	default:
+		return arn + s.Region + ":" + who.Account + ":" + kebab(strings.TrimPrefix(name, verbOf(name))) + "/*"
+	}
+}
+
+func verbOf(name string) string {
+	for i, r := range name {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			return name[:i]
+		}
+	}
+	return ""
+}
+
+// ec2Kinds are EC2's resource types whose names are not those of the calls.
+var ec2Kinds = map[string]string{"address": "elastic-ip", "nat-gateway": "natgateway", "launch-template-version": "launch-template", "vpc-attribute": "vpc",
+	"subnet-attribute": "subnet", "route": "route-table", "tags": "*"}
+
+func kebab(noun string) string {
+	var b strings.Builder
+	for i, r := range noun {
+		if r >= 'A' && r <= 'Z' {
+			if i > 0 {
+				b.WriteByte('-')
+			}
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	if kind, ok := ec2Kinds[b.String()]; ok {
+		return kind
+	}
+	return b.String()
+}
+
+// ownerContext is what conditions on our tags are given.
+func ownerContext(env steps.Env) []types.ContextEntry {
+	var out []types.ContextEntry
+	for _, key := range []string{"aws:RequestTag/" + TagIdentity, "aws:ResourceTag/" + TagIdentity, "ec2:ResourceTag/" + TagIdentity} {
+		out = append(out, types.ContextEntry{ContextKeyName: aws.String(key), ContextKeyType: types.ContextKeyTypeEnumString, ContextKeyValues: []string{env.Identity.String()}})
+	}
+	return out
+}
