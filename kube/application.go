@@ -85,17 +85,64 @@ func (c *Client) applicationChain(ctx context.Context, namespace, name string) (
 		if app == nil {
 			break
 		}
-		for _, owner := range app.GetOwnerReferences() {
-			if owner.Kind == "ApplicationSet" {
-				return nil, &steps.Error{Code: "ManagedByApplicationSet", Category: steps.Precondition,
-					Message: fmt.Sprintf("application %s/%s: pause: applicationset %s would undo it", namespace, name, owner.Name),
-					Hints:   []string{"let the ApplicationSet ignore it: `spec.ignoreApplicationDifferences: [{jsonPointers: [/spec/syncPolicy]}]`"}}
-			}
+		if err := c.letsBe(ctx, app); err != nil {
+			return nil, err
 		}
 		chain = append(chain, app)
 		name = managerOf(app)
 	}
 	return chain, nil
+}
+
+// CheckPausable says early what would undo a pause of an Application. It only reads.
+func (c *Client) CheckPausable(ctx context.Context, namespace, name string) error {
+	_, err := c.applicationChain(ctx, namespace, name)
+	return err
+}
+
+// letsBe refuses an Application whose ApplicationSet would put its sync policy back.
+func (c *Client) letsBe(ctx context.Context, app *unstructured.Unstructured) error {
+	for _, owner := range app.GetOwnerReferences() {
+		if owner.Kind != "ApplicationSet" {
+			continue
+		}
+		set, err := c.Get(ctx, ObjectRef{APIVersion: "argoproj.io/v1alpha1", Kind: "ApplicationSet", Namespace: app.GetNamespace(), Name: owner.Name})
+		if err != nil && !HasCode(err, CodeForbidden) && !HasCode(err, CodeKindNotServed) {
+			return err
+		}
+		if set != nil && ignoresSyncPolicy(set, app.GetName()) {
+			continue
+		}
+		return &steps.Error{Code: "ManagedByApplicationSet", Category: steps.Precondition,
+			Message: fmt.Sprintf("application %s/%s: pause: applicationset %s would undo it", app.GetNamespace(), app.GetName(), owner.Name),
+			Hints:   []string{"let the ApplicationSet ignore it: `spec.ignoreApplicationDifferences: [{jsonPointers: [/spec/syncPolicy]}]`"}}
+	}
+	return nil
+}
+
+// ignoresSyncPolicy reports whether an ApplicationSet leaves the sync policy of an Application as it finds it: because it is told to, or
+// because it only creates Applications and never writes them again.
+func ignoresSyncPolicy(set *unstructured.Unstructured, app string) bool {
+	policy, _, _ := unstructured.NestedString(set.Object, "spec", "syncPolicy", "applicationsSync")
+	if policy == "create-only" || policy == "create-delete" {
+		return true
+	}
+	ignored, _, _ := unstructured.NestedSlice(set.Object, "spec", "ignoreApplicationDifferences")
+	for _, x := range ignored {
+		one, _ := x.(map[string]any)
+		if name, _ := one["name"].(string); name != "" && name != app {
+			continue
+		}
+		pointers, _, _ := unstructured.NestedStringSlice(one, "jsonPointers")
+		paths, _, _ := unstructured.NestedStringSlice(one, "jqPathExpressions")
+		for _, p := range slices.Concat(pointers, paths) {
+			switch strings.ReplaceAll(strings.TrimPrefix(p, "."), "/", ".") {
+			case "spec.syncPolicy", ".spec.syncPolicy", "spec.syncPolicy.automated", ".spec.syncPolicy.automated":
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // managerOf is the Application that brought app, by the tracking annotation ("root:argoproj.io/Application:argocd/jenkins") or label.

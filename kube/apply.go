@@ -148,7 +148,7 @@ func patchApply(ctx context.Context, api dynamic.ResourceInterface, obj *unstruc
 		o.DryRun = []string{metav1.DryRunAll}
 	}
 	done, err := api.Apply(ctx, obj.GetName(), obj, o)
-	if managers := conflictingManagers(err); len(managers) > 0 && !slices.ContainsFunc(managers, func(m string) bool { return m != FieldManager }) {
+	if onlyOurs(err) {
 		o.Force = true
 		done, err = api.Apply(ctx, obj.GetName(), obj, o)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"pipectl.dev/steps"
@@ -23,7 +22,7 @@ const FieldManager = "pipectl"
 type Client struct {
 	Ref     steps.ClusterRef
 	Config  *rest.Config
-	Typed   kubernetes.Interface
+	Typed   Typed
 	Dynamic dynamic.Interface
 	Mapper  meta.ResettableRESTMapper
 }

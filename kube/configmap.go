@@ -17,6 +17,7 @@ import (
 type Record struct {
 	Namespace, Name string
 	Data            map[string]string
+	Labels          map[string]string
 	Version         string // resourceVersion; "" when it does not exist
 }
 
@@ -30,7 +31,7 @@ func (c *Client) ReadRecord(ctx context.Context, namespace, name string) (Record
 	if err != nil {
 		return r, fmt.Errorf("configmap %s/%s: %w", namespace, name, Explain(err))
 	}
-	r.Data, r.Version = cm.Data, cm.ResourceVersion
+	r.Data, r.Labels, r.Version = cm.Data, cm.Labels, cm.ResourceVersion
 	return r, nil
 }
 
@@ -59,7 +60,7 @@ func (c *Client) WriteRecord(ctx context.Context, r Record, changes map[string]*
 	if err != nil {
 		return r, fmt.Errorf("configmap %s/%s: write: %w", r.Namespace, r.Name, Explain(err))
 	}
-	r.Data, r.Version = cm.Data, cm.ResourceVersion
+	r.Data, r.Labels, r.Version = cm.Data, cm.Labels, cm.ResourceVersion
 	return r, nil
 }
 

@@ -64,14 +64,14 @@ func (c *Client) diffOne(ctx context.Context, obj *unstructured.Unstructured, o 
 		return Applied{}, fmt.Errorf("%s: dry run: %w", ref, err)
 	}
 	change := steps.Change{Kind: ref.ChangeKind(), Name: ref.ID(), ID: string(live.GetUID()), Action: reconcile.Keep}
-	if change.Drift = drift(live, wanted); len(change.Drift) > 0 {
+	if change.Drift = Drift(live, wanted); len(change.Drift) > 0 {
 		change.Action = reconcile.Update
 	}
 	return Applied{Ref: ref, Change: change, Object: wanted}, nil
 }
 
-// drift lists the fields in which live differs from wanted, bookkeeping of the API server aside.
-func drift(live, wanted *unstructured.Unstructured) []string {
+// Drift lists the fields in which live differs from wanted, bookkeeping of the API server aside.
+func Drift(live, wanted *unstructured.Unstructured) []string {
 	d := differ{secret: live.GetKind() == "Secret"}
 	d.compare("", content(live), content(wanted))
 	return d.out

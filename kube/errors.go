@@ -57,7 +57,8 @@ func Explain(err error) error {
 		e.Code, e.Category = CodeNotFound, steps.Precondition
 	case fieldConflict(err):
 		e.Code, e.Category = CodeFieldConflict, steps.Conflict
-		e.Hints = []string{"another manager owns the fields: leave them out of the manifest, or take them over once with `kubectl apply --server-side --force-conflicts --field-manager=" + FieldManager + "`"}
+		owned := ownedFields(err)
+		e.Err, e.Hints = &conflictError{owned, err}, conflictHints(owned)
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		e.Code, e.Category, e.Retryable = CodeConflict, steps.Conflict, true
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsMethodNotSupported(err), apierrors.IsRequestEntityTooLargeError(err):
@@ -65,6 +66,9 @@ func Explain(err error) error {
 	case meta.IsNoMatchError(err):
 		e.Code, e.Category = CodeKindNotServed, steps.Precondition
 		e.Hints = []string{"the cluster does not serve this kind: is its CustomResourceDefinition installed?"}
+	case untyped(err):
+		e.Code, e.Category = "Rejected", steps.BadInput
+		e.Hints = []string{"the manifest has a value of another type than its kind's schema: quote texts that YAML reads as numbers or booleans (y, n, on, off)"}
 	case passing(err):
 		return unreachable(err)
 	default:
@@ -104,6 +108,11 @@ func hasStatus(err error, code int32) bool {
 	return errors.As(err, &s) && s.Status().Code == code
 }
 
+// untyped reports a manifest that does not fit its kind's schema. The API server calls that an internal error of its own.
+func untyped(err error) bool {
+	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed to create typed patch object")
+}
+
 // passing reports errors that another try may not meet.
 func passing(err error) bool {
 	var netErr net.Error
@@ -131,30 +140,4 @@ func forbidden(err error) string {
 		where = "in namespace " + m[4]
 	}
 	return "a role must allow verb " + m[1] + " on " + resource + " " + where
-}
-
-const managerConflict = "FieldManagerConflict"
-
-func fieldConflict(err error) bool { return len(conflictingManagers(err)) > 0 }
-
-var conflictWith = regexp.MustCompile(`conflict with "([^"]+)"`)
-
-// conflictingManagers lists who owns the fields that a server-side apply wanted to change.
-func conflictingManagers(err error) []string {
-	var s apierrors.APIStatus
-	if !errors.As(err, &s) || s.Status().Details == nil {
-		return nil
-	}
-	var out []string
-	for _, cause := range s.Status().Details.Causes {
-		if string(cause.Type) != managerConflict {
-			continue
-		}
-		if m := conflictWith.FindStringSubmatch(cause.Message); m != nil {
-			out = append(out, m[1])
-		} else {
-			out = append(out, strings.TrimSpace(cause.Message))
-		}
-	}
-	return out
 }

@@ -1,13 +1,17 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/argoproj/gitops-engine/pkg/health"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
@@ -18,7 +22,9 @@ import (
 // Health is how an object is, in the words of Argo CD: Healthy, Progressing, Degraded, Suspended, Missing, Unknown.
 type Health = health.HealthStatusCode
 
-// HealthOf judges one object; message says why it is not Healthy. A kind without a rule is Healthy as soon as it exists.
+// HealthOf judges one object; message says why it is not Healthy. A kind without a rule, as custom resources are, is judged by the
+// conditions that most controllers write (https://github.com/kubernetes-sigs/cli-utils, kstatus); without those it is Healthy as soon as
+// it exists.
 func HealthOf(obj *unstructured.Unstructured) (Health, string) {
 	if obj == nil {
 		return health.HealthStatusMissing, "does not exist"
@@ -31,9 +37,34 @@ func HealthOf(obj *unstructured.Unstructured) (Health, string) {
 		return health.HealthStatusUnknown, err.Error()
 	}
 	if h == nil {
-		return health.HealthStatusHealthy, ""
+		return conditionHealth(obj)
 	}
 	return h.Status, h.Message
+}
+
+// conditionHealth is by the conditions Stalled, Reconciling and Ready, and by the generation that the controller has seen.
+func conditionHealth(obj *unstructured.Unstructured) (Health, string) {
+	seen, told, _ := unstructured.NestedInt64(obj.Object, "status", "observedGeneration")
+	if told && seen < obj.GetGeneration() {
+		return health.HealthStatusProgressing, "its controller has not seen the change yet"
+	}
+	conditions, _, _ := unstructured.NestedSlice(obj.Object, "status", "conditions")
+	state, says := map[any]any{}, map[any]string{}
+	for _, c := range conditions {
+		m, _ := c.(map[string]any)
+		reason, _ := m["reason"].(string)
+		message, _ := m["message"].(string)
+		state[m["type"]], says[m["type"]] = m["status"], cmp.Or(message, reason)
+	}
+	switch {
+	case state["Stalled"] == "True":
+		return health.HealthStatusDegraded, says["Stalled"]
+	case state["Reconciling"] == "True":
+		return health.HealthStatusProgressing, says["Reconciling"]
+	case state["Ready"] == "False", state["Ready"] == "Unknown":
+		return health.HealthStatusProgressing, "not Ready: " + says["Ready"]
+	}
+	return health.HealthStatusHealthy, ""
 }
 
 func definitionHealth(obj *unstructured.Unstructured) (Health, string) {
@@ -54,6 +85,9 @@ func definitionHealth(obj *unstructured.Unstructured) (Health, string) {
 type WaitOptions struct {
 	Timeout  time.Duration // zero: 10 min
 	Degraded time.Duration // how long an object may be Degraded before that counts; zero: 30 s
+	// NoStatus is how long a controller may take to write the first status of an object whose kind has one; without it such an object is
+	// judged as it is. Zero: it is.
+	NoStatus time.Duration
 	Report   func(detail string, elapsed time.Duration)
 }
 
@@ -95,6 +129,9 @@ func (w *healthWait) look(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		status, message := HealthOf(obj)
+		if status == health.HealthStatusHealthy && time.Since(w.began) < w.o.NoStatus && w.c.awaitsStatus(obj) {
+			status, message = health.HealthStatusProgressing, "its controller has written no status yet"
+		}
 		if status == health.HealthStatusHealthy {
 			delete(w.waiting, r)
 			continue
@@ -119,6 +156,18 @@ func (w *healthWait) look(ctx context.Context) (bool, error) {
 		w.o.Report(w.summary(), elapsed)
 	}
 	return false, nil
+}
+
+// awaitsStatus reports an object without the status that its kind serves.
+func (c *Client) awaitsStatus(obj *unstructured.Unstructured) bool {
+	if _, there := obj.Object["status"]; there {
+		return false
+	}
+	gvk := obj.GroupVersionKind()
+	served, err := c.Typed.Discovery().ServerResourcesForGroupVersion(gvk.GroupVersion().String())
+	return err == nil && slices.ContainsFunc(served.APIResources, func(r metav1.APIResource) bool {
+		return r.Kind == gvk.Kind && strings.HasSuffix(r.Name, "/status")
+	})
 }
 
 func (w *healthWait) summary() string {
@@ -171,16 +220,59 @@ func (c *Client) troubles(ctx context.Context, r ObjectRef) []string {
 // Troubles lists what keeps pods of a workload (anything with a spec.selector) from running. Other kinds have none.
 func (c *Client) Troubles(ctx context.Context, workload *unstructured.Unstructured) ([]Trouble, error) {
 	pods, err := c.podsOf(ctx, workload)
+	return troublesOf(pods), err
+}
+
+// CurrentTroubles is Troubles without the pods that a rollout is about to replace: what they suffer from may be what it mends.
+func (c *Client) CurrentTroubles(ctx context.Context, workload *unstructured.Unstructured) ([]Trouble, error) {
+	pods, err := c.podsOf(ctx, workload)
+	if err != nil || len(pods) == 0 {
+		return nil, err
+	}
+	label, value := "", ""
+	switch workload.GetKind() {
+	case "Deployment":
+		label = appsv1.DefaultDeploymentUniqueLabelKey
+		value, err = c.newestHash(ctx, workload)
+	case "StatefulSet":
+		label = appsv1.ControllerRevisionHashLabelKey
+		value, _, err = unstructured.NestedString(workload.Object, "status", "updateRevision")
+	}
 	if err != nil {
 		return nil, err
 	}
+	if value != "" {
+		pods = slices.DeleteFunc(pods, func(p corev1.Pod) bool { return p.Labels[label] != value })
+	}
+	return troublesOf(pods), nil
+}
+
+// newestHash is the label value of the pods that a Deployment wants now; "" where that cannot be told.
+func (c *Client) newestHash(ctx context.Context, deployment *unstructured.Unstructured) (string, error) {
+	const revision = "deployment.kubernetes.io/revision"
+	list, err := c.Typed.AppsV1().ReplicaSets(deployment.GetNamespace()).List(ctx, metav1.ListOptions{})
+	if apierrors.IsForbidden(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("replicasets of %s: %w", RefOf(deployment), Explain(err))
+	}
+	for _, rs := range list.Items {
+		if metav1.IsControlledBy(&rs, deployment) && rs.Annotations[revision] == deployment.GetAnnotations()[revision] {
+			return rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey], nil
+		}
+	}
+	return "", nil
+}
+
+func troublesOf(pods []corev1.Pod) []Trouble {
 	var out []Trouble
 	for i := range pods {
 		if t, bad := PodTrouble(&pods[i]); bad && pods[i].DeletionTimestamp == nil {
 			out = append(out, t)
 		}
 	}
-	return out, nil
+	return out
 }
 
 func (c *Client) podsOf(ctx context.Context, workload *unstructured.Unstructured) ([]corev1.Pod, error) {

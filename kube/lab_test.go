@@ -215,7 +215,7 @@ spec:
 	if _, err := api.Apply(t.Context(), "d", theirs, metav1.ApplyOptions{FieldManager: "somebody", Force: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Apply(t.Context(), deploy(2), kube.ApplyOptions{Owner: &me}); !kube.HasCode(err, kube.CodeFieldConflict) || !strings.Contains(err.Error(), "somebody") {
+	if _, err := c.Apply(t.Context(), deploy(2), kube.ApplyOptions{Owner: &me}); !kube.HasCode(err, kube.CodeFieldConflict) || !strings.HasSuffix(err.Error(), `apply: spec.replicas is owned by "somebody"`) {
 		t.Errorf("apply over another manager: %v", err)
 	}
 	other := me
@@ -374,8 +374,26 @@ func TestLeaseIsHeldByOneAndTakenFromTheDead(t *testing.T) {
 	if err := other.Release(t.Context()); err != nil {
 		t.Error(err)
 	}
+	look := func() steps.LockState {
+		t.Helper()
+		all, err := locks.Look(t.Context(), []string{"id/stage", "id/never"}, bob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all["id/stage"]
+	}
+	seen := look()
+	if seen.Holder == nil || seen.Holder.Who != "alice" {
+		t.Errorf("while alice holds it: %+v", seen)
+	}
 	if err := held.Release(t.Context()); err != nil {
 		t.Error(err)
+	}
+	if free := look(); free.Holder != nil || free.Turn != seen.Turn {
+		t.Errorf("once it is free: %+v, before %+v", free, seen)
+	}
+	if who, err := locks.Unlock(t.Context(), "id/stage"); who != nil || err != nil {
+		t.Errorf("unlock of a free lock: %v, %v", who, err)
 	}
 	dead := steps.Holder{RunID: "c", Who: "carol", Host: "h1", PID: 1 << 30} // no such process
 	if _, err = locks.Lock(t.Context(), "id/stage", dead, 0); err != nil {

@@ -5,10 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
-	"syscall"
 	"time"
 
 	coordv1 "k8s.io/api/coordination/v1"
@@ -19,14 +17,15 @@ import (
 )
 
 const (
-	leaseTime       = time.Minute      // a holder that is silent for so long is dead
-	clockSkew       = 15 * time.Second // by which another machine's clock may differ from ours
+	leaseTime       = time.Minute     // a holder that is silent for so long is dead
+	leasePoll       = 2 * time.Second // longest pause while another one holds it
 	holderNote      = "pipectl.dev/holder"
 	lockKeyNote     = "pipectl.dev/lock"
 	leaseNamePrefix = "pipectl-"
 )
 
-// Locks locks stages by Lease objects in one namespace, for pipelines that have no AWS account to keep the lock in.
+// Locks locks stages by Lease objects in one namespace, for pipelines that have no AWS account to keep the lock in. A Lease is kept when
+// it is released, one for each stage.
 type Locks struct {
 	client    *Client
 	namespace string
@@ -38,28 +37,40 @@ func (c *Client) Locks(namespace string) *Locks { return &Locks{client: c, names
 // Lock takes key for by, waiting up to wait for another holder. A holder that let its lease run out, or whose process on this host is
 // gone, is taken over. Two that try at once are told apart by the API server: the second write fails.
 func (l *Locks) Lock(ctx context.Context, key string, by steps.Holder, wait time.Duration) (steps.Lease, error) {
-	began := time.Now()
-	for {
+	return steps.AwaitLock(ctx, key, wait, leasePoll, func() (steps.Lease, *steps.Holder, error) {
 		held, other, err := l.try(ctx, key, by)
-		if err != nil {
-			return nil, fmt.Errorf("lock %s: %w", key, err)
+		if held == nil {
+			return nil, other, err
 		}
-		if held != nil {
-			go held.beat(context.WithoutCancel(ctx))
-			return held, nil
+		go held.beat(context.WithoutCancel(ctx))
+		return held, nil, nil
+	})
+}
+
+// Look tells how the locks stand. It only reads, and needs no right that taking them does not.
+func (l *Locks) Look(ctx context.Context, keys []string, by steps.Holder) (map[string]steps.LockState, error) {
+	api := l.client.Typed.CoordinationV1().Leases(l.namespace)
+	out := make(map[string]steps.LockState, len(keys))
+	for _, key := range keys {
+		there, err := api.Get(ctx, leaseName(key), metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("lock %s: %w", key, Explain(err))
 		}
-		left := wait - time.Since(began)
-		if left <= 0 && other != nil {
-			return nil, steps.Locked(key, *other)
-		}
-		pause := time.NewTimer(min(max(left, 100*time.Millisecond), 2*time.Second))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return nil, fmt.Errorf("lock %s: %w", key, context.Cause(ctx))
-		case <-pause.C:
+		if who := holder(there); err == nil && who != nil {
+			st := steps.LockState{Turn: who.Turn()}
+			if live(there, by) {
+				st.Holder = who
+			}
+			out[key] = st
 		}
 	}
+	return out, nil
+}
+
+// live reports whether the lease keeps by out: one that was released names no holder any more.
+func live(l *coordv1.Lease, by steps.Holder) bool {
+	who := holder(l)
+	return l.Spec.HolderIdentity != nil && who != nil && !who.Gone(by, time.Now())
 }
 
 // try makes one attempt. Neither a lease nor a holder means that somebody else was quicker just now.
@@ -68,32 +79,36 @@ func (l *Locks) try(ctx context.Context, key string, by steps.Holder) (*held, *s
 	old, err := api.Get(ctx, leaseName(key), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		_, err = api.Create(ctx, lease(key, by, time.Now(), nil), metav1.CreateOptions{FieldManager: FieldManager})
-		return l.won(key, by, err)
+		return l.won(key, by, "", err)
 	}
 	if err != nil {
 		return nil, nil, Explain(err)
 	}
-	if who := holder(old); who != nil && who.RunID != by.RunID && !abandoned(*who, by, time.Now()) {
+	who, before := holder(old), ""
+	if live(old, by) {
 		return nil, who, nil
+	}
+	if who != nil {
+		before = who.Turn()
 	}
 	_, err = api.Update(ctx, lease(key, by, time.Now(), old), metav1.UpdateOptions{FieldManager: FieldManager})
 	if apierrors.IsNotFound(err) { // released in between
 		return nil, nil, nil
 	}
-	return l.won(key, by, err)
+	return l.won(key, by, before, err)
 }
 
-func (l *Locks) won(key string, by steps.Holder, err error) (*held, *steps.Holder, error) {
+func (l *Locks) won(key string, by steps.Holder, before string, err error) (*held, *steps.Holder, error) {
 	if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) {
 		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, Explain(err)
 	}
-	return &held{locks: l, key: key, by: by, lost: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{})}, nil, nil
+	return &held{locks: l, key: key, by: by, before: before, lost: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{})}, nil, nil
 }
 
-// Unlock frees key whoever holds it.
+// Unlock frees key whoever holds it, and tells who did.
 func (l *Locks) Unlock(ctx context.Context, key string) (*steps.Holder, error) {
 	api := l.client.Typed.CoordinationV1().Leases(l.namespace)
 	old, err := api.Get(ctx, leaseName(key), metav1.GetOptions{})
@@ -106,15 +121,10 @@ func (l *Locks) Unlock(ctx context.Context, key string) (*steps.Holder, error) {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("unlock %s: %w", key, Explain(err))
 	}
-	return holder(old), nil
-}
-
-// abandoned reports that a holder is gone: silent for too long, or a process of this host that does not run.
-func abandoned(who, by steps.Holder, now time.Time) bool {
-	if now.After(who.Expires.Add(clockSkew)) {
-		return true
+	if old.Spec.HolderIdentity == nil {
+		return nil, nil // it was free already
 	}
-	return who.Host == by.Host && who.PID > 0 && errors.Is(syscall.Kill(who.PID, 0), syscall.ESRCH)
+	return holder(old), nil
 }
 
 func leaseName(key string) string {
@@ -147,35 +157,20 @@ func holder(l *coordv1.Lease) *steps.Holder {
 
 // held is a lock of ours.
 type held struct {
-	locks *Locks
-	key   string
-	by    steps.Holder
+	locks  *Locks
+	key    string
+	by     steps.Holder
+	before string
 
 	lost, stop, ended chan struct{}
 	once              sync.Once
 }
 
-// beat renews the lease three times in its life. A renewal that fails for reasons that may pass is tried again until the lease has run
-// out; a lease in other hands is lost at once.
+// beat renews the lock until it is released or lost.
 func (h *held) beat(ctx context.Context) {
 	defer close(h.ended)
-	renewed := time.Now()
-	for {
-		pause := time.NewTimer(leaseTime / 3)
-		select {
-		case <-h.stop:
-			pause.Stop()
-			return
-		case <-pause.C:
-		}
-		mine, err := h.renew(ctx)
-		switch {
-		case err == nil && mine:
-			renewed = time.Now()
-		case err == nil || time.Since(renewed) > leaseTime:
-			close(h.lost)
-			return
-		}
+	if !steps.KeepLock(leaseTime, h.stop, func() (bool, error) { return h.renew(ctx) }) {
+		close(h.lost)
 	}
 }
 
@@ -190,15 +185,26 @@ func (h *held) renew(ctx context.Context) (mine bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if who := holder(now); who == nil || who.RunID != h.by.RunID {
+	if !h.ours(now) {
 		return false, nil
 	}
 	_, err = api.Update(ctx, lease(h.key, h.by, time.Now(), now), metav1.UpdateOptions{FieldManager: FieldManager})
 	return err == nil, err
 }
 
+// ours reports whether the lease still says that it is this lock.
+func (h *held) ours(l *coordv1.Lease) bool {
+	who := holder(l)
+	return l.Spec.HolderIdentity != nil && who != nil && who.Turn() == h.by.Turn()
+}
+
+// Lost implements steps.Lease.
 func (h *held) Lost() <-chan struct{} { return h.lost }
 
+// Before implements steps.Lease.
+func (h *held) Before() string { return h.before }
+
+// Release implements steps.Lease. The object stays, without a holder: whose turn it was tells others whether they were alone.
 func (h *held) Release(ctx context.Context) error {
 	var err error
 	h.once.Do(func() {
@@ -209,14 +215,11 @@ func (h *held) Release(ctx context.Context) error {
 		if apierrors.IsNotFound(getErr) {
 			return
 		}
-		if err = getErr; err != nil {
+		if err = getErr; err != nil || !h.ours(now) {
 			return
 		}
-		if who := holder(now); who == nil || who.RunID != h.by.RunID {
-			return
-		}
-		err = api.Delete(ctx, now.Name, metav1.DeleteOptions{
-			Preconditions: &metav1.Preconditions{UID: &now.UID, ResourceVersion: &now.ResourceVersion}})
+		now.Spec.HolderIdentity = nil
+		_, err = api.Update(ctx, now, metav1.UpdateOptions{FieldManager: FieldManager})
 		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 			err = nil
 		}

@@ -14,7 +14,6 @@ import (
 
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
@@ -83,7 +82,7 @@ func Open(ctx context.Context, ref steps.ClusterRef, o Options) (*Client, error)
 		cfg.TLSClientConfig, cfg.Transport = rest.TLSClientConfig{}, o.Transport
 	}
 	c := &Client{Ref: ref, Config: cfg}
-	typed, err := kubernetes.NewForConfig(cfg)
+	typed, err := NewTyped(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", ref, err)
 	}

@@ -25,6 +25,9 @@ func (t Trouble) String() string {
 	return s
 }
 
+// Lasting reports a trouble that seldom passes by itself: no image, a crash loop, a container that cannot be made.
+func (t Trouble) Lasting() bool { return slices.Contains(stuckReasons, t.Reason) }
+
 // Reasons of waiting containers that seldom pass by themselves.
 var stuckReasons = []string{"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "CrashLoopBackOff",
 	"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}

@@ -153,8 +153,20 @@ func (l *Lab) AddNode(t *testing.T, n Node) {
 	l.Do(t, http.MethodPost, "/nodes", n)
 }
 
-// Do calls the lab's control socket and fails the test on anything but success.
-func (l *Lab) Do(t *testing.T, method, path string, body any) {
+// Service is where a port of a Service answers on this machine, as host:port, from the first call on.
+func (l *Lab) Service(t *testing.T, namespace, name string, port int) string {
+	t.Helper()
+	var at struct {
+		Address string `json:"address"`
+	}
+	if err := json.Unmarshal(l.Do(t, http.MethodPut, fmt.Sprintf("/services/%s/%s/%d", namespace, name, port), nil), &at); err != nil {
+		t.Fatal(err)
+	}
+	return at.Address
+}
+
+// Do calls the lab's control socket, fails the test on anything but success, and returns the answer.
+func (l *Lab) Do(t *testing.T, method, path string, body any) []byte {
 	t.Helper()
 	raw, err := json.Marshal(body)
 	if err != nil {
@@ -173,9 +185,11 @@ func (l *Lab) Do(t *testing.T, method, path string, body any) {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if text, _ := io.ReadAll(resp.Body); resp.StatusCode >= 300 {
+	text, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode >= 300 {
 		t.Fatalf("%s %s: %s: %s", method, path, resp.Status, text)
 	}
+	return text
 }
 
 // Upstream is an upstream file that the lab binary embeds, such as argo-cd/v3.2.6/manifests/core-install.yaml.
