@@ -21,7 +21,9 @@ func Copy(ctx context.Context, src, dst string, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer e.close()
-	if err := e.copy(dst); err != nil {
+	err = e.copy(dst)
+	e.settled(err)
+	if err != nil {
 		return e.report(), fmt.Errorf("copy to %s: %w", dst, err)
 	}
 	return e.report(), nil
@@ -93,6 +95,8 @@ func (e *engine) copy(dst string) error {
 	if err := e.openManifests(); err != nil {
 		return err
 	}
+	e.planned()
+	e.expect()
 	if e.dst >= 0 {
 		if err := e.checkSpace(); err != nil {
 			return err
@@ -121,7 +125,9 @@ func (e *engine) copy(dst string) error {
 // pass walks, links, deletes, and says whether all of it worked.
 func (e *engine) pass() error {
 	e.enter("copy")
-	e.walk()
+	if err := e.search(); err != nil {
+		return err
+	}
 	if !e.stopped() {
 		e.enter("links")
 		e.link()
@@ -136,6 +142,19 @@ func (e *engine) pass() error {
 		e.resettle()
 	}
 	return e.outcome()
+}
+
+// search walks the tree, or the parts of it that changed.
+func (e *engine) search() error {
+	if e.dirty == nil {
+		e.walk(nil)
+		return nil
+	}
+	e.walk(e.dirty.root)
+	if err := e.partners(); err != nil || e.stopped() {
+		return err
+	}
+	return e.keepRest()
 }
 
 // outcome is the error of the pass so far.
@@ -158,7 +177,7 @@ func (e *engine) seal(marker *Marker) error {
 		return nil
 	}
 	e.enter("sync")
-	if err := unix.Syncfs(e.dst); err != nil {
+	if err := e.o.syncfs(e.dst); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
 	e.enter("manifest")
@@ -200,11 +219,11 @@ func (e *engine) openManifests() error {
 		return nil
 	}
 	var err error
-	if e.out, err = newManifestWriter(e.o.Manifest); err != nil {
+	if e.out, err = newManifestWriter(e.o.Manifest, e.prev); err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
 	if e.o.DeltaManifest != "" {
-		if e.delta, err = newManifestWriter(e.o.DeltaManifest); err != nil {
+		if e.delta, err = newManifestWriter(e.o.DeltaManifest, nil); err != nil {
 			return fmt.Errorf("delta manifest: %w", err)
 		}
 	}
@@ -227,7 +246,7 @@ func (e *engine) writeManifests() (err error) {
 func (e *engine) digest() error {
 	e.enter("check")
 	var err error
-	if e.out, err = newManifestWriter(e.o.Manifest); err != nil {
+	if e.out, err = newManifestWriter(e.o.Manifest, nil); err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
 	if abs, err := filepath.EvalSymlinks(e.srcDir); err == nil {

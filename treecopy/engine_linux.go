@@ -24,6 +24,7 @@ type engine struct {
 	srcDir, dstDir string
 	skip           *excludes
 	protected      map[string]bool // paths in the target that belong to the copy: marker, manifests
+	made           bool            // the target is new
 	owned          bool            // what the target holds came from this source, so it may be removed
 	distrust       bool            // the machine died during the former pass: equal stat data proves nothing
 	noOwner        atomic.Bool     // may not give files away
@@ -35,10 +36,16 @@ type engine struct {
 	out, delta     *manifestWriter
 	written        atomic.Int64 // bytes handed to the target, for early write-back
 	temps          atomic.Int64 // makes temporary names unique
+	memories       sync.Pool    // of *memory
 
-	lateMu  sync.Mutex
-	extras  []extra        // what the source no longer has
-	touched map[*node]bool // directories changed after they were settled
+	taken  dirtySet   // from the tracker, for this pass
+	dirty  *dirtyWalk // nil: the pass looks everywhere
+	visits atomic.Int64
+
+	lateMu   sync.Mutex
+	suspects []string       // directories with files that were changing
+	extras   []extra        // what the source no longer has
+	touched  map[*node]bool // directories changed after they were settled
 }
 
 // extra are names in a target directory that the source does not have.
@@ -55,6 +62,7 @@ type worker struct {
 	large []byte // chunks, made when first needed
 	dents []byte
 	list  []dirent
+	b     block  // for the manifest
 	own   []task // tasks found and not shared with other workers
 }
 
@@ -95,10 +103,10 @@ func (e *engine) gone(path string) {
 	e.sample(&e.rep.Vanished, path)
 }
 
-// walk copies the whole tree with the pass's workers.
-func (e *engine) walk() {
+// walk copies the tree with the pass's workers: all of it, or where way leads.
+func (e *engine) walk(way *branch) {
 	e.q = newQueue()
-	root := &node{path: ".", src: -1, dst: -1, st: e.srcSt}
+	root := &node{path: ".", src: -1, dst: -1, st: e.srcSt, way: way}
 	root.left.Store(1)
 	e.q.push(task{n: root, visit: true})
 	e.parallel(func() {
@@ -166,7 +174,7 @@ func (e *engine) background() (finish func()) {
 			e.tick(quit, time.Second, func() {
 				if n := e.written.Load(); n-synced > 64<<20 {
 					synced = n
-					_ = unix.Syncfs(e.dst) // a failure shows again in the final one
+					_ = e.o.syncfs(e.dst) // a failure shows again in the final one
 				}
 			})
 		})

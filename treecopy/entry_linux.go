@@ -70,7 +70,7 @@ func (w *worker) symlink(n *node, i int32) error {
 	}
 	rec := record{kind: 'l', name: x.name, stat: x.st, attrs: sumAttrs(list), target: target}
 	if x.dst.is(unix.S_IFLNK) && x.dst.mtime == x.st.mtime && w.equalOwnerMode(&x.st, &x.dst) {
-		if old, err := readlinkat(n.dst, x.name, w.small); err == nil && old == target {
+		if old, err := readlinkat(n.dst, x.name, w.small); err == nil && old == target && w.sameAttrs(n, x, list) {
 			w.unchanged.Add(1)
 			n.recs[i] = rec
 			return nil
@@ -83,6 +83,12 @@ func (w *worker) symlink(n *node, i int32) error {
 	}
 	w.copied.symlinks.Add(1)
 	return w.place(n, x, list, func(tmp string) error { return unix.Symlinkat(target, n.dst, tmp) })
+}
+
+// sameAttrs says whether the target's entry has the wanted attributes; what cannot be read is made again.
+func (w *worker) sameAttrs(n *node, x *entry, want []attr) bool {
+	have, err := w.attrs.read(xattrs{n.dst, x.name})
+	return err == nil && equalAttrs(want, have)
 }
 
 // escapes says whether a link points out of the tree, going by its text.
@@ -101,7 +107,7 @@ func (w *worker) fifo(n *node, i int32) error {
 		return sourceErr(err)
 	}
 	rec := record{kind: 'p', name: x.name, stat: x.st, attrs: sumAttrs(list)}
-	if x.dst.is(unix.S_IFIFO) && x.dst.mtime == x.st.mtime && w.equalOwnerMode(&x.st, &x.dst) {
+	if x.dst.is(unix.S_IFIFO) && x.dst.mtime == x.st.mtime && w.equalOwnerMode(&x.st, &x.dst) && w.sameAttrs(n, x, list) {
 		w.unchanged.Add(1)
 		n.recs[i] = rec
 		return nil

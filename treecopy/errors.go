@@ -12,6 +12,8 @@ var (
 	ErrForeign     = errors.New("target holds the copy of another source")
 	ErrOverlap     = errors.New("source and target overlap")
 	ErrSwapped     = errors.New("source and target look swapped")
+	ErrEmptySource = errors.New("source is empty, and was not at the last pass")
+	ErrInSource    = errors.New("would be written into the source")
 	ErrNoSpace     = errors.New("not enough space")
 	ErrChanged     = errors.New("changed while being read")
 	ErrVanished    = errors.New("vanished during the pass")
@@ -19,7 +21,20 @@ var (
 	ErrDevice      = errors.New("is a device")
 	ErrIncomplete  = errors.New("entries were not copied")
 	ErrMismatch    = errors.New("target differs from the manifest")
+	ErrBadManifest = errors.New("not a whole manifest")
 )
+
+// ErrBadOption is what a mistake in Options is.
+var ErrBadOption = errors.New("bad option")
+
+type optionError struct{ error }
+
+func (optionError) Is(target error) bool { return target == ErrBadOption }
+func (e optionError) Unwrap() error      { return e.error }
+
+func badOption(err error, format string, args ...any) error {
+	return hint(optionError{err}, format, args...)
+}
 
 // HintError is an error that a user can fix; Hint says how.
 type HintError struct {

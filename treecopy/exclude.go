@@ -29,7 +29,7 @@ func parseExcludes(patterns []string) (*excludes, error) {
 	for _, p := range patterns {
 		r, ok, err := parseRule(p)
 		if err != nil {
-			return nil, hint(fmt.Errorf("exclude %q: %w", p, err), "write it as in .gitignore")
+			return nil, badOption(fmt.Errorf("exclude %q: %w", p, err), "write it as in .gitignore")
 		}
 		if ok {
 			x.rules = append(x.rules, r)

@@ -62,6 +62,9 @@ func (c *fileCopy) run() error {
 	for attempt := 1; ; attempt++ {
 		began := time.Now()
 		if err := c.load(); err != nil {
+			if now, serr := fstat(c.in); serr == nil && !now.is(unix.S_IFREG) { // something else took the file's place
+				return errSourceGone
+			}
 			return err
 		}
 		if c.w.o.afterRead != nil {

@@ -55,6 +55,7 @@ func (e *engine) makeRoot() (fresh bool, err error) {
 	if e.o.DryRun {
 		return true, nil
 	}
+	e.made = true
 	return false, os.Mkdir(e.dstDir, 0o700)
 }
 
@@ -67,7 +68,7 @@ func (e *engine) judgeTarget(next *Marker) error {
 	if old != nil {
 		return e.judgeMarker(old, next)
 	}
-	empty, err := e.isEmpty()
+	empty, err := isEmpty(e.dst, e.protected)
 	switch {
 	case err != nil:
 		return err
@@ -90,6 +91,15 @@ func (e *engine) judgeMarker(old, next *Marker) error {
 	if old.Shared && e.o.Delete {
 		return hint(errors.New("target held other things before the first copy: nothing is deleted from it"), "run without delete")
 	}
+	if e.o.Delete && old.held() > 0 {
+		empty, err := isEmpty(e.src, e.protected)
+		if err != nil {
+			return err
+		}
+		if empty {
+			return hint(fmt.Errorf("%s: %w", e.srcDir, ErrEmptySource), "check that the source is mounted; a target is not emptied this way")
+		}
+	}
 	e.owned = !old.Shared
 	next.Shared, next.Last = old.Shared, old.Last
 	if old.State == MarkerComplete {
@@ -103,14 +113,15 @@ func (e *engine) judgeMarker(old, next *Marker) error {
 	return nil
 }
 
-func (e *engine) isEmpty() (bool, error) {
-	fd, err := openat(e.dst, ".", unix.O_RDONLY|unix.O_DIRECTORY, true)
+// isEmpty says whether a directory has nothing but what a copy or a new file system leaves there.
+func isEmpty(dir int, ours map[string]bool) (bool, error) {
+	fd, err := openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, true)
 	if err != nil {
 		return false, err
 	}
 	list, err := readDir(fd, make([]byte, 32<<10), nil)
 	for _, d := range list {
-		if d.name != "lost+found" && !strings.HasPrefix(d.name, TempPrefix) && !e.protected[d.name] {
+		if d.name != "lost+found" && !strings.HasPrefix(d.name, TempPrefix) && !ours[d.name] {
 			return false, errors.Join(err, unix.Close(fd))
 		}
 	}
@@ -130,6 +141,11 @@ func (e *engine) checkOverlap() error {
 	}
 	if err := overlap(src, dst); err != nil {
 		return err
+	}
+	for _, m := range []string{e.o.Manifest, e.o.DeltaManifest} {
+		if real, err := realPath(m); m != "" && err == nil && strings.HasPrefix(real, strings.TrimSuffix(src, "/")+"/") {
+			return hint(fmt.Errorf("manifest %s: %w", m, ErrInSource), "keep the manifest in the target or elsewhere")
+		}
 	}
 	if err := e.checkIdentity(); err != nil {
 		return err

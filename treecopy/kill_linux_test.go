@@ -42,7 +42,7 @@ func child(t *testing.T, src, dst string) *exec.Cmd {
 	return cmd
 }
 
-// kills is how often the copy is killed: 20 with -short, 60 otherwise, or TREECOPY_KILLS.
+// kills is how many copies are to be killed before their end: 20 with -short, 60 otherwise, or TREECOPY_KILLS (CI: 200).
 func kills(t *testing.T) int {
 	if s := os.Getenv("TREECOPY_KILLS"); s != "" {
 		n, err := strconv.Atoi(s)
@@ -69,8 +69,11 @@ func TestACopyKilledAnywhereEndsEqualWhenRunAgain(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d, an undisturbed copy takes %v", seed, whole)
 
-	killed := 0
-	for i := range kills(t) {
+	killed, want := 0, kills(t)
+	for i := 0; killed < want; i++ {
+		if i > 2*want {
+			t.Fatalf("seed %d: of %d rounds only %d copies were killed before their end", seed, i, killed)
+		}
 		prepare(t, r, dst)
 		for range 1 + r.IntN(3) { // several deaths may meet the same target
 			cmd := child(t, src, dst)
@@ -83,7 +86,9 @@ func TestACopyKilledAnywhereEndsEqualWhenRunAgain(t *testing.T) {
 		if _, err := Copy(t.Context(), src, dst, Options{Delete: true, Manifest: filepath.Join(dst, ManifestName)}); err != nil {
 			t.Fatalf("seed %d, round %d: %v", seed, i, err)
 		}
-		mustEqual(t, src, dst)
+		if d := cmp.Diff(before, snapshot(t, dst)); d != "" { // the source itself is looked at again in the end
+			t.Fatalf("seed %d, round %d: source and target differ (-source +target):\n%s", seed, i, d)
+		}
 		noTemps(t, dst)
 		if t.Failed() {
 			t.Fatalf("seed %d, round %d", seed, i)
@@ -92,9 +97,7 @@ func TestACopyKilledAnywhereEndsEqualWhenRunAgain(t *testing.T) {
 	if d := cmp.Diff(before, snapshot(t, src)); d != "" {
 		t.Errorf("the source changed:\n%s", d)
 	}
-	if killed < kills(t)/2 {
-		t.Errorf("only %d processes were killed before their end", killed)
-	}
+	t.Logf("%d copies were killed before their end", killed)
 	if _, err := VerifyFile(t.Context(), dst, filepath.Join(dst, ManifestName), Options{}); err != nil {
 		t.Error(err)
 	}
@@ -103,12 +106,12 @@ func TestACopyKilledAnywhereEndsEqualWhenRunAgain(t *testing.T) {
 // oddEntries adds what a Jenkins home does not have.
 func oddEntries(t *testing.T, src string) {
 	t.Helper()
-	must(t, os.WriteFile(filepath.Join(src, "large"), make([]byte, 9<<20), 0o600))
+	must(t, os.WriteFile(filepath.Join(src, "large"), make([]byte, 5<<20), 0o600))
 	must(t, os.Link(filepath.Join(src, "large"), filepath.Join(src, "jobs", "large again")))
 	must(t, unix.Mkfifo(filepath.Join(src, "pipe"), 0o644))
 	f, err := os.Create(filepath.Join(src, "sparse"))
 	must(t, err)
-	_, err = f.WriteAt([]byte("end"), 40<<20)
+	_, err = f.WriteAt([]byte("end"), 6<<20)
 	must(t, err)
 	must(t, f.Close())
 }

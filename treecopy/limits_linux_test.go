@@ -98,7 +98,7 @@ func TestMountPointsInTheSource(t *testing.T) {
 		must(t, err)
 		defer e.close()
 		e.reading, e.srcSt.dev = true, e.srcSt.dev+1
-		e.walk()
+		e.walk(nil)
 		if !errors.Is(e.outcome(), ErrMount) {
 			t.Errorf("err = %v", e.outcome())
 		}

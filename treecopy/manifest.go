@@ -1,20 +1,8 @@
 package treecopy
 
 import (
-	"bufio"
 	"encoding/hex"
-	"errors"
-	"fmt"
-	"io"
-	"math/bits"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
-
-	"github.com/zeebo/blake3"
 )
 
 // A manifest is a text file: a header, one block per directory in the order of paths, the files with several names, an end.
@@ -25,10 +13,12 @@ import (
 //	l MODE UID GID MTIME ATTRS TARGET NAME
 //	p MODE UID GID MTIME ATTRS NAME
 //	F …as f, with PATH    followed by    h LEADER PATH    for every further name
-//	end dirs=… entries=… digest=…
+//	end dirs=… entries=… digest=… sum=… unknown=… files=… symlinks=… fifos=… hardLinks=… bytes=… check=…
 //
 // MODE is octal, times are seconds.nanoseconds, ATTRS is a hash of the extended attributes or 0, HASH is "-" where it is not
-// known and "!" where the file was changing. Names are escaped as by EscapeName.
+// known and "!" where the file was changing. Names are escaped as by EscapeName. The digest names the content and is empty while
+// unknown, the number of entries without a content hash, is not 0; sum is what it is computed from, so that the next pass need
+// only add and take away what changed. check is a hash of all lines before the last.
 const manifestMagic = "pipectl-manifest 1"
 
 // stat is what is known about an entry; mode 0 means there is none.
@@ -53,6 +43,7 @@ type record struct {
 	target string // of a symbolic link
 	leader string // path of the first name, when this is a further one
 	wrote  bool   // by this pass
+	linked bool   // one of several names, so it stands apart from its directory's block
 }
 
 func (r *record) hashField(b []byte) []byte {
@@ -142,157 +133,11 @@ func (r *record) proof(b []byte, dir, name string) []byte {
 	return append(b, name...)
 }
 
-// digest names a set of entries whatever their order: the sum, modulo 2^256, of the BLAKE3 hashes of their proofs.
-type digest struct {
-	acc     [4]uint64
-	unknown bool // some content hash is missing, so there is nothing to say
-}
-
-func (d *digest) add(r *record, dir, name string, scratch []byte) []byte {
-	if r.kind == 'f' && (r.sum.n == 0 || r.dirty) {
-		d.unknown = true
-	}
-	scratch = r.proof(scratch[:0], dir, name)
-	h := blake3.Sum256(scratch)
-	var c uint64
-	for i := range d.acc {
-		var v uint64
-		for k := range 8 {
-			v |= uint64(h[8*i+k]) << (8 * k)
-		}
-		d.acc[i], c = bits.Add64(d.acc[i], v, c)
-	}
-	return scratch
-}
-
-func (d *digest) String() string {
-	if d.unknown {
-		return ""
-	}
-	return fmt.Sprintf("%016x%016x%016x%016x", d.acc[3], d.acc[2], d.acc[1], d.acc[0])
-}
-
-// manifestWriter takes directory blocks in any order, from any goroutine. Blocks wait in an unlinked file, so that memory
-// holds only an index of directories.
-type manifestWriter struct {
-	mu      sync.Mutex
-	path    string   // "" = only the digest is wanted
-	spool   *os.File // nil without path
-	pending []byte
-	size    int64
-	index   []blockRef
-	digest  digest
-	scratch []byte
-	entries int64
-	dirs    int64
-}
-
-type blockRef struct {
-	path string
-	off  int64
-	n    int
-}
-
-func newManifestWriter(path string) (*manifestWriter, error) {
-	m := &manifestWriter{path: path}
-	if path == "" {
-		return m, nil
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), TempPrefix+"spool-*")
-	if err != nil {
-		return nil, err
-	}
-	m.spool = f
-	return m, os.Remove(f.Name())
-}
-
-// add takes the block of one directory; recs are sorted by name and hold no directories.
-func (m *manifestWriter) add(dir *record, path string, recs []record) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.dirs++
-	m.entries += int64(len(recs))
-	m.scratch = m.digest.add(dir, ".", path, m.scratch)
-	for i := range recs {
-		m.scratch = m.digest.add(&recs[i], path, recs[i].name, m.scratch)
-	}
-	if m.spool == nil {
-		return nil
-	}
-	began := len(m.pending)
-	dir.name = path
-	m.pending = dir.line(m.pending, 'd')
-	for i := range recs {
-		m.pending = recs[i].line(m.pending, recs[i].kind)
-	}
-	m.index = append(m.index, blockRef{path, m.size + int64(began), len(m.pending) - began})
-	if len(m.pending) > 1<<20 {
-		return m.flush()
-	}
-	return nil
-}
-
-func (m *manifestWriter) flush() error {
-	n, err := m.spool.WriteAt(m.pending, m.size)
-	m.size, m.pending = m.size+int64(n), m.pending[:0]
-	return err
-}
-
-// finish adds the files with several names (each group with its first name first, whole paths as names) and puts the manifest
-// in place. It gives the digest, "" when a content hash is missing.
-func (m *manifestWriter) finish(header string, linked []record) (string, error) {
-	for i := range linked {
-		m.scratch = m.digest.add(&linked[i], ".", linked[i].name, m.scratch)
-	}
-	m.entries += int64(len(linked))
-	if m.spool == nil {
-		return m.digest.String(), nil
-	}
-	if err := m.flush(); err != nil {
-		return "", err
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(m.path), TempPrefix+"manifest-*")
-	if err != nil {
-		return "", err
-	}
-	err = errors.Join(m.render(tmp, header, linked), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), m.path)
-	}
-	if err != nil {
-		return "", errors.Join(err, removeIf(tmp.Name()))
-	}
-	return m.digest.String(), syncDir(filepath.Dir(m.path))
-}
-
-func (m *manifestWriter) render(f *os.File, header string, linked []record) error {
-	w := bufio.NewWriterSize(f, 1<<18)
-	fmt.Fprintf(w, "%s %s\n", manifestMagic, header)
-	slices.SortFunc(m.index, func(a, b blockRef) int { return strings.Compare(a.path, b.path) })
-	var block []byte
-	for _, ref := range m.index {
-		block = slices.Grow(block[:0], ref.n)[:ref.n]
-		if _, err := m.spool.ReadAt(block, ref.off); err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		_, _ = w.Write(block) // the error stays with w
-	}
-	for i := range linked {
-		block = linked[i].line(block[:0], 'F')
-		_, _ = w.Write(block)
-	}
-	fmt.Fprintf(w, "end dirs=%d entries=%d digest=%s\n", m.dirs, m.entries, m.digest.String())
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-// close gives the spool back.
-func (m *manifestWriter) close() {
-	if m != nil && m.spool != nil {
-		_ = m.spool.Close() // unlinked scratch file
-	}
+// same says that a and b are the same line of a manifest.
+func (r *record) same(o *record) bool {
+	return r.kind == o.kind && r.name == o.name && (r.mode^o.mode)&0o7777 == 0 && r.uid == o.uid && r.gid == o.gid && r.mtime == o.mtime &&
+		r.attrs == o.attrs && r.target == o.target && r.leader == o.leader && (r.kind != 'f' || r.size == o.size && r.sum == o.sum && r.dirty == o.dirty) &&
+		(r.kind != 'f' && r.kind != 'd' || r.ctime == o.ctime && r.ino == o.ino)
 }
 
 // join puts a name below a directory; the root is ".".

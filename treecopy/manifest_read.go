@@ -2,7 +2,6 @@ package treecopy
 
 import (
 	"bufio"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/zeebo/xxh3"
 )
 
 // Manifest is an opened manifest file. It keeps only an index of directories in memory and reads blocks as they are asked for.
@@ -24,6 +25,7 @@ type Manifest struct {
 	Owners  bool  // the copy has the owners of the source
 	Partial bool  // only what one pass wrote, see Options.DeltaManifest
 
+	sum    digest // what Digest is computed from
 	path   string
 	file   *os.File
 	index  map[string]blockRef
@@ -46,10 +48,11 @@ func OpenManifest(path string) (*Manifest, error) {
 // Close closes the file.
 func (m *Manifest) Close() error { return m.file.Close() }
 
-var errTornManifest = errors.New("not a whole manifest")
+var errTornManifest = hint(ErrBadManifest, "it was cut off or changed; a copy with --manifest writes a new one")
 
 func (m *Manifest) load() error {
 	r := bufio.NewReaderSize(m.file, 1<<18)
+	check := xxh3.New()
 	var off int64
 	var open *blockRef // the block being read
 	var leader record
@@ -62,6 +65,9 @@ func (m *Manifest) load() error {
 		}
 		at := off
 		off += int64(len(line))
+		if line[0] != 'e' {
+			_, _ = check.Write(line) // never fails
+		}
 		if n == 0 {
 			if err := m.header(string(line[:len(line)-1])); err != nil {
 				return err
@@ -70,21 +76,24 @@ func (m *Manifest) load() error {
 		}
 		switch line[0] {
 		case 'd':
-			rec, err := parseRecord(string(line[:len(line)-1]))
-			if err != nil {
+			var rec record
+			if err := parseRecord(string(line[:len(line)-1]), &rec); err != nil {
 				return err
 			}
 			m.store(open, at)
-			open = &blockRef{path: rec.name, off: at}
+			open = &blockRef{path: rec.name, off: at, entries: -1, ino: rec.ino}
 		case 'F', 'h', 'e':
 			m.store(open, at)
 			open = nil
 			if line[0] == 'e' {
-				return m.trailer(string(line[:len(line)-1]))
+				return m.trailer(string(line[:len(line)-1]), check.Sum64())
 			}
 			if leader, err = m.addLinked(string(line[:len(line)-1]), leader); err != nil {
 				return err
 			}
+		}
+		if open != nil {
+			open.entries++
 		}
 	}
 }
@@ -111,14 +120,13 @@ func (m *Manifest) addLinked(line string, leader record) (record, error) {
 		rec = leader
 		rec.leader, rec.name = leader.name, full
 	} else {
-		r, err := parseRecord("f" + line[1:])
-		if err != nil {
+		if err := parseRecord("f"+line[1:], &rec); err != nil {
 			return leader, err
 		}
-		rec, leader = r, r
+		leader = rec
 	}
 	dir := path.Dir(rec.name)
-	rec.name = path.Base(rec.name)
+	rec.name, rec.linked = path.Base(rec.name), true
 	m.linked[dir] = append(m.linked[dir], rec)
 	return leader, nil
 }
@@ -154,127 +162,91 @@ func manifestHeader(o *Options, owners, partial bool) string {
 	return fmt.Sprintf("hash=%s run=%s owners=%t partial=%t source=%s", o.Hash, o.RunID, owners, partial, appendEscaped(nil, o.Source, true))
 }
 
-func (m *Manifest) trailer(line string) error {
-	if _, err := fmt.Sscanf(line, "end dirs=%d entries=%d", &m.Dirs, &m.Entries); err != nil {
+// trailer reads the last line and compares the hash of all before it.
+func (m *Manifest) trailer(line string, check uint64) error {
+	var digest, sum string
+	var wrote uint64
+	numbers := map[string]*int64{
+		"dirs": &m.Dirs, "entries": &m.Entries, "unknown": &m.sum.unknown, "files": &m.sum.counts.Files, "symlinks": &m.sum.counts.Symlinks,
+		"fifos": &m.sum.counts.FIFOs, "hardLinks": &m.sum.counts.HardLinks, "bytes": &m.sum.bytes,
+	}
+	for _, f := range strings.Fields(line) {
+		k, v, _ := strings.Cut(f, "=")
+		var err error
+		switch n := numbers[k]; {
+		case n != nil:
+			*n, err = strconv.ParseInt(v, 10, 64)
+		case k == "check":
+			wrote, err = strconv.ParseUint(v, 16, 64)
+		case k == "digest":
+			digest = v
+		case k == "sum":
+			sum = v
+		}
+		if err != nil {
+			return errTornManifest
+		}
+	}
+	m.sum.counts.Dirs = m.Dirs
+	if err := m.sum.parse(sum); err != nil || wrote != check || digest != m.sum.String() {
 		return errTornManifest
 	}
-	if _, d, ok := strings.Cut(line, "digest="); ok {
-		m.Digest = d
-	}
+	m.Digest = digest
 	for dir := range m.linked {
 		slices.SortFunc(m.linked[dir], func(a, b record) int { return strings.Compare(a.name, b.name) })
 	}
 	return nil
 }
 
-// block reads one directory: its own record and its entries, sorted by name. ok is false for a directory that is not there.
+// blockReader holds one directory of a manifest, and memory to read the next one into.
+type blockReader struct {
+	ref  blockRef
+	self record
+	recs []record // sorted by name, without names of files that have several
+	buf  []byte
+}
+
+// read reads the directory dir, which must be in the index.
+func (m *Manifest) read(dir string, b *blockReader) error {
+	b.ref = m.index[dir]
+	b.buf = slices.Grow(b.buf[:0], b.ref.n)[:b.ref.n]
+	if _, err := m.file.ReadAt(b.buf, b.ref.off); err != nil {
+		return fmt.Errorf("%s: %w", m.path, err)
+	}
+	text := string(b.buf)
+	b.recs = slices.Grow(b.recs[:0], b.ref.entries)[:b.ref.entries]
+	for i := -1; text != ""; i++ {
+		var line string
+		line, text, _ = strings.Cut(text, "\n")
+		rec := &b.self
+		if i >= 0 {
+			rec = &b.recs[i]
+		}
+		*rec = record{}
+		if err := parseRecord(line, rec); err != nil {
+			return fmt.Errorf("%s: %s: %w", m.path, EscapeName(dir), err)
+		}
+	}
+	return nil
+}
+
+// block gives one directory whole: its own record and all of its entries, sorted by name. ok is false for one that is not there.
 func (m *Manifest) block(dir string) (self record, recs []record, ok bool, err error) {
-	ref, ok := m.index[dir]
-	if !ok {
+	if _, ok := m.index[dir]; !ok {
 		return self, nil, false, nil
 	}
-	b := make([]byte, ref.n)
-	if _, err := m.file.ReadAt(b, ref.off); err != nil {
-		return self, nil, false, fmt.Errorf("%s: %w", m.path, err)
+	var b blockReader
+	if err := m.read(dir, &b); err != nil {
+		return self, nil, false, err
 	}
-	lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
-	recs = make([]record, 0, len(lines)-1+len(m.linked[dir]))
-	for i, line := range lines {
-		rec, err := parseRecord(line)
-		if err != nil {
-			return self, nil, false, fmt.Errorf("%s: %s: %w", m.path, EscapeName(dir), err)
-		}
-		if i == 0 {
-			self = rec
-		} else {
-			recs = append(recs, rec)
-		}
-	}
+	return b.self, m.withLinked(dir, b.recs), true, nil
+}
+
+// withLinked adds the names in dir of files that have several.
+func (m *Manifest) withLinked(dir string, recs []record) []record {
 	if l := m.linked[dir]; len(l) > 0 {
 		recs = append(recs, l...)
 		slices.SortFunc(recs, func(a, b record) int { return strings.Compare(a.name, b.name) })
 	}
-	return self, recs, true, nil
-}
-
-// fields cuts a line apart; the first error stays.
-type fields struct {
-	rest string
-	err  error
-}
-
-func (f *fields) next() string {
-	s, rest, ok := strings.Cut(f.rest, " ")
-	if !ok && f.err == nil {
-		f.err = errTornManifest
-	}
-	f.rest = rest
-	return s
-}
-
-func (f *fields) uint(base, size int) uint64 {
-	v, err := strconv.ParseUint(f.next(), base, size)
-	if err != nil && f.err == nil {
-		f.err = err
-	}
-	return v
-}
-
-func (f *fields) stamp() stamp {
-	a, b, _ := strings.Cut(f.next(), ".")
-	sec, err := strconv.ParseInt(a, 10, 64)
-	nsec, err2 := strconv.ParseInt(b, 10, 64)
-	if e := errors.Join(err, err2); e != nil && f.err == nil {
-		f.err = e
-	}
-	return stamp{sec, nsec}
-}
-
-func (f *fields) name(s string) string {
-	n, err := UnescapeName(s)
-	if err != nil && f.err == nil {
-		f.err = err
-	}
-	return n
-}
-
-func parseRecord(line string) (r record, err error) {
-	f := fields{rest: line}
-	kind := f.next()
-	if len(kind) != 1 || !strings.Contains("dflp", kind) {
-		return r, errTornManifest
-	}
-	r.kind = kind[0]
-	r.mode = uint32(f.uint(8, 32))
-	r.uid, r.gid = uint32(f.uint(10, 32)), uint32(f.uint(10, 32))
-	r.mtime = f.stamp()
-	r.attrs = f.uint(16, 64)
-	switch r.kind {
-	case 'f':
-		r.size = int64(f.uint(10, 63))
-		switch h := f.next(); h {
-		case "-":
-		case "!":
-			r.dirty = true
-		default:
-			if len(h) > 2*len(r.sum.b) {
-				return r, errTornManifest
-			}
-			n, err := hex.Decode(r.sum.b[:], []byte(h))
-			if err != nil {
-				return r, err
-			}
-			r.sum.n = byte(n)
-		}
-		r.ctime, r.ino = f.stamp(), f.uint(10, 64)
-	case 'd':
-		r.ctime, r.ino = f.stamp(), f.uint(10, 64)
-	case 'l':
-		r.target = f.name(f.next())
-	}
-	r.name = f.name(f.rest)
-	if f.err != nil || r.name == "" {
-		return r, errors.Join(errTornManifest, f.err)
-	}
-	return r, nil
+	return recs
 }

@@ -36,6 +36,17 @@ type Done struct {
 	Bytes        int64     `json:"bytes"`
 }
 
+// held is how many files the last complete pass left in the target.
+func (m *Marker) held() int64 {
+	switch {
+	case m.State == MarkerComplete:
+		return m.Files
+	case m.Last != nil:
+		return m.Last.Files
+	}
+	return 0
+}
+
 // States of a marker.
 const (
 	MarkerCopying  = "copying"

@@ -42,6 +42,9 @@ type Options struct {
 	// DeltaManifest receives a manifest of only what this pass wrote: Verify against it proves the delta.
 	DeltaManifest string
 
+	// Tracker knows where the source changed since the pass before, so that this one looks only there. It needs Manifest.
+	Tracker *Tracker
+
 	BytesPerSecond int64 // read limit; 0 = none
 	OpsPerSecond   int64 // entries per second; 0 = none
 
@@ -60,16 +63,18 @@ type Options struct {
 	ProgressEvery time.Duration
 
 	statfs    func(fd int) (space, error) // test seam: capacity of a file system
+	syncfs    func(fd int) error          // test seam: write back a file system
 	afterRead func(path string)           // test seam: between reading a file and checking that it did not change
 }
 
 // Progress is a moment of a running pass.
 type Progress struct {
-	Phase   string  `json:"phase"`
-	Entries int64   `json:"entries"` // looked at
-	Files   int64   `json:"files"`   // regular files copied or, in Verify, read
-	Bytes   int64   `json:"bytes"`   // read from files
-	Seconds float64 `json:"seconds"`
+	Phase    string  `json:"phase"`
+	Entries  int64   `json:"entries"`            // looked at
+	Expected int64   `json:"expected,omitempty"` // entries there will be, going by the former pass or the file system; 0 = not known
+	Files    int64   `json:"files"`              // regular files copied or, in Verify, read
+	Bytes    int64   `json:"bytes"`              // read from files
+	Seconds  float64 `json:"seconds"`
 }
 
 func (o Options) withDefaults(src string) (Options, error) {
@@ -80,7 +85,7 @@ func (o Options) withDefaults(src string) (Options, error) {
 		o.Hash = XXH3
 	}
 	if !o.Hash.valid() {
-		return o, hint(fmt.Errorf("hash %q: unknown", o.Hash), "use xxh3-128, blake3 or none")
+		return o, badOption(fmt.Errorf("hash %q: unknown", o.Hash), "use xxh3-128, blake3 or none")
 	}
 	if o.ProgressEvery <= 0 {
 		o.ProgressEvery = 500 * time.Millisecond
@@ -91,7 +96,7 @@ func (o Options) withDefaults(src string) (Options, error) {
 		o.RunID = hex.EncodeToString(b[:])
 	}
 	if !validRunID(o.RunID) {
-		return o, hint(fmt.Errorf("run id %q: not usable in file names", o.RunID), "use at most 64 letters, digits, - and _")
+		return o, badOption(fmt.Errorf("run id %q: not usable in file names", o.RunID), "use at most 64 letters, digits, - and _")
 	}
 	if o.Source == "" {
 		abs, err := filepath.Abs(src)
@@ -102,6 +107,9 @@ func (o Options) withDefaults(src string) (Options, error) {
 	}
 	if o.statfs == nil {
 		o.statfs = statfs
+	}
+	if o.syncfs == nil {
+		o.syncfs = syncfs
 	}
 	return o, nil
 }

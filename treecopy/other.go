@@ -20,6 +20,20 @@ func unsupported() error {
 	return hint(ErrUnsupported, "run the copy in a Linux container or on the node that has the volume")
 }
 
+// Tracker is only for Linux.
+type Tracker struct{}
+
+// Track is only for Linux: elsewhere it returns ErrUnsupported.
+func Track(string) (*Tracker, error) { return nil, unsupported() }
+
+// Method is Rescan.
+func (*Tracker) Method() Method { return Rescan }
+
+// Close does nothing.
+func (*Tracker) Close() error { return nil }
+
 type space struct{}
 
 func statfs(int) (space, error) { return space{}, unsupported() }
+
+func syncfs(int) error { return unsupported() }

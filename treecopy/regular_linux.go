@@ -118,13 +118,31 @@ func (w *worker) refresh(n *node, x *entry, rec *record) (bool, error) {
 		return false, doing("read the target's attributes", err)
 	}
 	if w.equalOwnerMode(&x.st, &x.dst) && equalAttrs(want, have) {
-		return false, nil
+		return w.retime(n, x)
 	}
 	rec.wrote = true
 	if !w.writing() {
 		return true, nil
 	}
-	return w.dress(xattrs{n.dst, x.name}, &x.st, &x.dst, want, have)
+	changed, err := w.dress(xattrs{n.dst, x.name}, &x.st, &x.dst, want, have)
+	if err != nil {
+		return changed, err
+	}
+	_, err = w.retime(n, x)
+	return changed, err
+}
+
+// retime sets the time of a file that was compared because its target shows whole seconds only. Whether the target's file system can show
+// more is known when it does.
+func (w *worker) retime(n *node, x *entry) (changed bool, err error) {
+	if x.dst.mtime == x.st.mtime || !w.writing() {
+		return false, nil
+	}
+	if err := utimensat(n.dst, x.name, x.st.mtime); err != nil {
+		return false, doing("set times", err)
+	}
+	now, err := lstatat(n.dst, x.name)
+	return now.mtime != x.dst.mtime, err
 }
 
 // racy says that a file was written so shortly before it was read that another write may carry the same timestamp.

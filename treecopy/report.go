@@ -17,7 +17,7 @@ type Report struct {
 	Seen      Counts `json:"seen"`      // in the source, without what was skipped
 	Copied    Counts `json:"copied"`    // written (dry run: to be written)
 	Unchanged int64  `json:"unchanged"` // entries other than directories found equal
-	Updated   int64  `json:"updated"`   // entries of which only mode, owner or attributes were set
+	Updated   int64  `json:"updated"`   // entries of which only mode, owner, attributes or the rest of a second were set
 	Deleted   int64  `json:"deleted"`   // removed from the target (dry run: to be removed, subtrees counted as one)
 	Swept     int64  `json:"swept"`     // temporary files of earlier runs removed
 
@@ -34,6 +34,8 @@ type Report struct {
 	Problems []Problem `json:"problems,omitempty"` // the first 50 errors
 	Errors   int64     `json:"errors"`             // all of them
 	Notes    []string  `json:"notes,omitempty"`
+
+	Tracking *Tracking `json:"tracking,omitempty"` // with Options.Tracker; Unchanged then counts only what was looked at
 
 	Hash         Hash   `json:"hash"`
 	ManifestHash string `json:"manifestHash,omitempty"` // of the whole tree: kinds, names, modes, owners, times, contents, links; see Digest
@@ -84,8 +86,8 @@ const (
 
 // counters are the parts of a Report that workers add to.
 type counters struct {
-	seen, copied                                                                               counts
-	unchanged, updated, deleted, swept, bytes, bytesCopied, bytesRead, saved, retried, entries atomic.Int64
+	seen, copied                                                                                         counts
+	unchanged, updated, deleted, swept, bytes, bytesCopied, bytesRead, saved, retried, entries, expected atomic.Int64
 }
 
 type counts struct{ files, dirs, symlinks, fifos, hardLinks atomic.Int64 }
@@ -169,7 +171,10 @@ func (r *recorder) progress() Progress {
 	r.mu.Lock()
 	phase := r.phase
 	r.mu.Unlock()
-	return Progress{phase, r.entries.Load(), r.copied.files.Load(), r.bytesRead.Load(), time.Since(r.began).Seconds()}
+	return Progress{
+		Phase: phase, Entries: r.entries.Load(), Expected: r.expected.Load(), Files: r.copied.files.Load(), Bytes: r.bytesRead.Load(),
+		Seconds: time.Since(r.began).Seconds(),
+	}
 }
 
 // report closes the last phase and gives the finished Report.

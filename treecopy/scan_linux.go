@@ -13,10 +13,10 @@ import (
 func (w *worker) scan(n *node) ([]int32, error) {
 	var err error
 	if w.list, err = readDir(n.src, w.dents, w.list[:0]); err != nil {
-		return nil, err
+		return nil, sourceErr(err) // a directory that was removed while open cannot be listed
 	}
 	slices.SortFunc(w.list, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
-	n.entries = make([]entry, 0, len(w.list))
+	n.memory = w.remember(len(w.list))
 	for i := range w.list {
 		if w.stopped() {
 			return nil, nil
@@ -29,15 +29,32 @@ func (w *worker) scan(n *node) ([]int32, error) {
 	if err := w.compare(n); err != nil {
 		return nil, err
 	}
-	n.recs = make([]record, len(n.entries))
-	order := make([]int32, 0, len(n.entries))
+	n.recs = n.recs[:len(n.entries)]
 	for i := range n.entries {
 		if !n.entries[i].st.is(unix.S_IFDIR) {
-			order = append(order, int32(i))
+			n.order = append(n.order, int32(i))
 		}
 	}
-	slices.SortFunc(order, func(a, b int32) int { return cmp.Compare(n.entries[a].st.ino, n.entries[b].st.ino) })
-	return order, nil
+	slices.SortFunc(n.order, func(a, b int32) int { return cmp.Compare(n.entries[a].st.ino, n.entries[b].st.ino) })
+	return n.order, nil
+}
+
+// remember gives memory for a directory with at most this many entries.
+func (e *engine) remember(entries int) *memory {
+	m, ok := e.memories.Get().(*memory)
+	if !ok {
+		m = &memory{}
+	}
+	m.entries, m.recs, m.order = slices.Grow(m.entries, entries), slices.Grow(m.recs, entries), slices.Grow(m.order, entries)
+	return m
+}
+
+// forget hands the memory of a finished directory on.
+func (e *engine) forget(m *memory) {
+	clear(m.entries)
+	clear(m.recs)
+	m.entries, m.recs, m.order = m.entries[:0], m.recs[:0], m.order[:0]
+	e.memories.Put(m)
 }
 
 // look takes one name into n.entries, unless it is left out.
@@ -86,9 +103,15 @@ func (w *worker) recall(n *node) error {
 	if w.prev == nil {
 		return nil
 	}
-	self, recs, ok, err := w.prev.block(n.path)
-	if err != nil || !ok {
+	if _, n.was = w.prev.index[n.path]; !n.was {
+		return nil
+	}
+	if err := w.prev.read(n.path, &n.old); err != nil {
 		return err
+	}
+	self, recs := &n.old.self, n.old.recs
+	if len(w.prev.linked[n.path]) > 0 {
+		recs = w.prev.withLinked(n.path, slices.Clone(recs))
 	}
 	n.trusted, n.attrs = self.ino == n.st.ino && self.ctime == n.st.ctime && self.mtime == n.st.mtime, self.attrs
 	i := 0

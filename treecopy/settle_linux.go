@@ -17,6 +17,10 @@ func (w *worker) release(n *node) {
 			}
 		}
 		n.close()
+		if n.memory != nil {
+			w.forget(n.memory)
+			n.memory = nil
+		}
 		n = n.parent
 	}
 }
@@ -28,7 +32,6 @@ func (n *node) close() {
 		}
 	}
 	n.src, n.dst = -1, -1
-	n.entries, n.recs = nil, nil
 }
 
 // settle gives the finished directory its attributes and times, and hands its block to the manifest.
@@ -45,14 +48,44 @@ func (w *worker) settle(n *node) error {
 			}
 		}
 	}
-	self := n.record()
-	n.recs = slices.DeleteFunc(n.recs, func(r record) bool { return r.kind == 0 })
-	if w.out != nil {
-		if err := w.out.add(&self, n.path, n.recs); err != nil {
-			return err
+	if slices.ContainsFunc(n.recs, func(r record) bool { return r.dirty }) {
+		w.lateMu.Lock()
+		w.suspects = append(w.suspects, n.path)
+		w.lateMu.Unlock()
+	}
+	if w.out == nil {
+		return nil
+	}
+	w.b.self = n.record()
+	if w.asBefore(n) {
+		w.out.keep(n.old.ref)
+		return nil
+	}
+	w.b.recs, w.b.was, w.b.had = slices.DeleteFunc(n.recs, func(r record) bool { return r.kind == 0 }), nil, nil
+	if n.was {
+		w.b.was, w.b.had = &n.old.self, n.old.recs
+	}
+	if err := w.out.add(&w.b, n.path); err != nil {
+		return err
+	}
+	return w.settleDelta(n)
+}
+
+// asBefore says that the directory's block in the previous manifest still holds, so nothing was written either.
+func (w *worker) asBefore(n *node) bool {
+	if !n.was || n.fresh || !w.b.self.same(&n.old.self) {
+		return false
+	}
+	count := 0
+	for i := range n.recs {
+		if r := &n.recs[i]; r.kind != 0 {
+			if p := n.entries[i].prev; r.wrote || p == nil || p.linked || !r.same(p) {
+				return false
+			}
+			count++
 		}
 	}
-	return w.settleDelta(n, self)
+	return count == n.old.ref.entries
 }
 
 // untouched says that the directory is as the previous manifest knows it on both sides, going by what the walk saw anyway.
@@ -61,15 +94,15 @@ func (w *worker) untouched(n *node) bool {
 }
 
 // settleDelta hands the entries written by this pass to the delta manifest.
-func (w *worker) settleDelta(n *node, self record) error {
+func (w *worker) settleDelta(n *node) error {
 	if w.delta == nil {
 		return nil
 	}
-	recs := slices.DeleteFunc(n.recs, func(r record) bool { return !r.wrote })
-	if len(recs) == 0 && !n.fresh {
+	w.b.recs, w.b.was = slices.DeleteFunc(w.b.recs, func(r record) bool { return !r.wrote }), nil
+	if len(w.b.recs) == 0 && !n.fresh {
 		return nil
 	}
-	return w.delta.add(&self, n.path, recs)
+	return w.delta.add(&w.b, n.path)
 }
 
 func (n *node) record() record {
@@ -90,7 +123,7 @@ func (w *worker) settleTarget(n *node, want []attr) error {
 	if err != nil {
 		return err
 	}
-	if changed && !n.fresh {
+	if changed && !n.fresh && (n.parent != nil || !w.made) {
 		w.updated.Add(1)
 	}
 	if n.st.mtime != now.mtime {

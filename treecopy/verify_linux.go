@@ -60,6 +60,7 @@ func (v *verifier) run() error {
 		return fmt.Errorf("sync: %w", err)
 	}
 	v.enter("verify")
+	v.expected.Store(v.m.Entries)
 	finish := v.background()
 	defer finish()
 	v.dirs()

@@ -19,13 +19,22 @@ type node struct {
 	dstSt    stat        // in the target, when it was there before
 	fresh    bool        // made by this pass, or by a dry run's imagination
 	ready    bool        // opened, so it may be settled
+	way      *branch     // in a pass that follows changes: where they are; nil = look into all
 	trusted  bool        // by inode and ctime in the previous manifest, the source's attributes did not change
 	changed  atomic.Bool // this pass wrote into the target directory
 	inherits defaultACL  // of the target directory
 	attrs    uint64      // of the source's attributes
-	entries  []entry
-	recs     []record     // what the manifest will hold, by index of entries; kind 0 = nothing
-	left     atomic.Int32 // visit + tasks of files + children
+	*memory
+	was  bool         // the previous manifest has the directory; memory.old is its block
+	left atomic.Int32 // visit + tasks of files + children
+}
+
+// memory is what a directory needs while it is in the works. It is used again for others, since there are many.
+type memory struct {
+	entries []entry
+	recs    []record // what the manifest will hold, by index of entries; kind 0 = nothing
+	old     blockReader
+	order   []int32
 }
 
 // entry is a name in the source.
@@ -44,15 +53,29 @@ func (w *worker) visit(n *node) {
 		return
 	}
 	if !w.openSource(n) || !w.openTarget(n) {
+		w.dirty.lose(n.path)
+		return
+	}
+	if n.way != nil && !n.way.here && (w.through(n) || w.dirty.wasScanned(n.path)) {
 		return
 	}
 	n.ready = true
-	w.seen.dirs.Add(1)
 	order, err := w.scan(n)
 	if err != nil {
 		n.ready = false
-		w.fail(n.path, err)
+		w.dirty.lose(n.path)
+		if errors.Is(err, errSourceGone) {
+			w.gone(n.path)
+		} else {
+			w.fail(n.path, err)
+		}
 		return
+	}
+	w.seen.dirs.Add(1)
+	w.visits.Add(1)
+	w.dirty.scan(n.path)
+	if w.dirty != nil && n.was {
+		w.former(&n.old)
 	}
 	w.children(n)
 	w.deal(n, order)
@@ -66,7 +89,7 @@ func (w *worker) openSource(n *node) bool {
 		dir, name = n.parent.src, baseName(n.path)
 	}
 	fd, err := openQuietly(dir, name, unix.O_DIRECTORY, cross)
-	if isGone(err) {
+	if isGone(err) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) { // or something else took its place
 		w.gone(n.path)
 		return false
 	}
@@ -200,7 +223,12 @@ func (w *worker) children(n *node) {
 		if !x.st.is(unix.S_IFDIR) {
 			continue
 		}
-		child := &node{parent: n, path: join(n.path, x.name), src: -1, dst: -1, st: x.st, dstSt: x.dst}
+		p := join(n.path, x.name)
+		way, skip := w.wayTo(n, x, p)
+		if skip {
+			continue
+		}
+		child := &node{parent: n, path: p, src: -1, dst: -1, st: x.st, dstSt: x.dst, way: way}
 		tasks = append(tasks, task{n: child, visit: true})
 		child.left.Store(1)
 	}

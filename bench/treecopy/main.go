@@ -1,7 +1,13 @@
-// Command treecopy runs one part of the copy benchmark: it makes a tree, copies it, or verifies a copy. run.sh drives it.
+// Command treecopy compares the tree copy with rsync, cp, tar and, where it is there, rclone, in the same run and round by round:
+//
+//	treecopy bench [flags]        prints tables as Markdown; see run.sh
+//	treecopy gen|copy|verify|digest|follow …   one part of it, in a process of its own
+//
+// It measures; it asserts nothing about times.
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
@@ -21,6 +27,9 @@ func main() {
 }
 
 func run() error {
+	if len(os.Args) > 1 && os.Args[1] == "bench" {
+		return bench(os.Args[2:])
+	}
 	files := flag.Int("files", 60_000, "gen: regular files")
 	seed := flag.Int64("seed", 1, "gen: seed")
 	workers := flag.Int("workers", 0, "copy: workers")
@@ -51,11 +60,35 @@ func run() error {
 		rep, err = treecopy.VerifyFile(ctx, flag.Arg(1), *manifest, treecopy.Options{Workers: *workers})
 	case "digest":
 		rep, err = treecopy.Digest(ctx, flag.Arg(1), o)
+	case "follow":
+		return follow(ctx, flag.Arg(1), flag.Arg(2), o)
 	default:
-		return fmt.Errorf("first argument: gen DIR, copy SRC DST, verify DIR or digest DIR")
+		return fmt.Errorf("first argument: bench, gen DIR, copy SRC DST, verify DIR, digest DIR or follow SRC DST")
 	}
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(rep)
+}
+
+// follow makes a pass, and another one for every line that it reads.
+func follow(ctx context.Context, src, dst string, o treecopy.Options) error {
+	var err error
+	if o.Tracker, err = treecopy.Track(src); err != nil {
+		return err
+	}
+	defer func() { _ = o.Tracker.Close() }() // only read events
+	in := bufio.NewScanner(os.Stdin)
+	for {
+		rep, err := treecopy.Copy(ctx, src, dst, o)
+		if err != nil {
+			return err
+		}
+		if err := json.NewEncoder(os.Stdout).Encode(rep); err != nil {
+			return err
+		}
+		if !in.Scan() {
+			return in.Err()
+		}
+	}
 }

@@ -1,0 +1,391 @@
+package treecopy
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"pipectl.dev/treecopy/treetest"
+)
+
+// trackers are the methods that this test may use: fanotify needs root.
+func trackers(t *testing.T) []Method {
+	if os.Geteuid() == 0 {
+		return []Method{Fanotify, Inotify}
+	}
+	t.Log("not root: fanotify is not tested")
+	return []Method{Inotify}
+}
+
+// tracked is a source with its tracker and the target of its passes.
+type tracked struct {
+	t        testing.TB
+	src, dst string
+	o        Options
+}
+
+func newTracked(t testing.TB, src, dst string, m Method) *tracked {
+	t.Helper()
+	tr, err := track(src, m)
+	must(t, err)
+	if tr.Method() != m {
+		t.Fatalf("method is %s, not %s: %s", tr.Method(), m, tr.reason)
+	}
+	return &tracked{t, src, dst, Options{Delete: true, Manifest: filepath.Join(dst, ManifestName), Tracker: tr}}
+}
+
+func (x *tracked) close() { must(x.t, x.o.Tracker.Close()) }
+
+// pass copies what changed and holds the result against a look at everything.
+func (x *tracked) pass(whole bool) *Report {
+	x.t.Helper()
+	rep := copyOK(x.t, x.src, x.dst, x.o)
+	if rep.Tracking == nil || rep.Tracking.Whole != "" != whole {
+		x.t.Fatalf("tracking = %+v, want a whole pass: %t", rep.Tracking, whole)
+	}
+	mustEqual(x.t, x.src, x.dst)
+	d, err := Digest(x.t.Context(), x.src, Options{})
+	must(x.t, err)
+	if rep.ManifestHash != d.ManifestHash || rep.Seen != d.Seen || rep.Bytes != d.Bytes {
+		x.t.Fatalf("pass: %s, %+v, %d bytes\nlook: %s, %+v, %d bytes", rep.ManifestHash, rep.Seen, rep.Bytes, d.ManifestHash, d.Seen, d.Bytes)
+	}
+	m, err := OpenManifest(x.o.Manifest)
+	must(x.t, err)
+	defer m.Close()
+	if m.Digest != rep.ManifestHash || m.Dirs != d.Seen.Dirs || m.Dirs != int64(len(m.index)) {
+		x.t.Fatalf("manifest: %s, %d and %d directories; want %s, %d", m.Digest, m.Dirs, len(m.index), rep.ManifestHash, d.Seen.Dirs)
+	}
+	if _, err := Verify(x.t.Context(), x.dst, m, Options{}); err != nil {
+		x.t.Fatal(err)
+	}
+	return rep
+}
+
+// shake changes a tree in every way that the kernel tells of.
+func (g *grower) shake(outside string, m Method) {
+	at := func(p string) string { return filepath.Join(g.root, p) }
+	some := func(list []string) string { return rapid.SampledFrom(list).Draw(g.t, "of") }
+	ops := []string{"grow", "grow", "change", "append", "move file", "move dir", "remove dir", "out and in", "exchange", "truncate", "touch dir", "swap dirs"}
+	if m == Fanotify {
+		ops = append(ops, "link out") // of which inotify knows nothing
+	}
+	op := rapid.SampledFrom(ops).Draw(g.t, "op")
+	file := op == "append" || op == "move file" || op == "truncate" || op == "link out" || op == "exchange"
+	if file && len(g.files) == 0 || strings.Contains(op, "dir") && op != "touch dir" && len(g.dirs) < 2 || op == "out and in" && len(g.dirs) < 2 {
+		op = "grow"
+	}
+	switch op {
+	case "grow":
+		g.grow(rapid.IntRange(1, 4).Draw(g.t, "n"))
+	case "change":
+		g.change(1)
+	case "append":
+		f, err := os.OpenFile(at(some(g.files)), os.O_WRONLY|os.O_APPEND, 0)
+		must(g.tb, err)
+		_, err = f.WriteString("more\n")
+		must(g.tb, errors.Join(err, f.Close()))
+	case "truncate":
+		must(g.tb, os.Truncate(at(some(g.files)), rapid.Int64Range(1, 50).Draw(g.t, "to")))
+	case "move file":
+		i := rapid.IntRange(0, len(g.files)-1).Draw(g.t, "which")
+		to := filepath.Join(some(g.dirs), g.name())
+		if fi, err := os.Lstat(at(to)); err != nil || fi.Mode().IsRegular() && !contains(g.files, to) {
+			must(g.tb, os.Rename(at(g.files[i]), at(to)))
+			g.files[i] = to
+		}
+	case "move dir", "out and in", "swap dirs":
+		g.moveDir(op, outside)
+	case "remove dir":
+		d := some(g.dirs[1:])
+		removeTree(g.tb, at(d))
+	case "touch dir":
+		must(g.tb, os.Chtimes(at(some(g.dirs)), time.Unix(7, 8), time.Unix(9, int64(rapid.IntRange(0, 99).Draw(g.t, "ns")))))
+	case "exchange":
+		a, b := at(some(g.files)), at(some(g.dirs))
+		if b != g.root && !strings.HasPrefix(a, b+"/") {
+			must(g.tb, unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE))
+			g.relist()
+		}
+	case "link out":
+		f := at(some(g.files))
+		to := filepath.Join(outside, fmt.Sprint(time.Now().UnixNano()))
+		must(g.tb, os.Link(f, to))
+		must(g.tb, os.WriteFile(to, []byte("written through a name outside"), 0o644))
+		if rapid.Bool().Draw(g.t, "keep") {
+			must(g.tb, os.Remove(to))
+		}
+	}
+}
+
+func (g *grower) moveDir(op, outside string) {
+	from := filepath.Join(g.root, rapid.SampledFrom(g.dirs[1:]).Draw(g.t, "dir"))
+	switch op {
+	case "move dir":
+		to := filepath.Join(g.root, rapid.SampledFrom(g.dirs).Draw(g.t, "into"))
+		name := filepath.Join(to, "moved"+rapid.StringMatching(`[ab]`).Draw(g.t, "name"))
+		if _, err := os.Lstat(name); err == nil || to == from || strings.HasPrefix(to, from+"/") {
+			return
+		}
+		must(g.tb, os.Rename(from, name))
+	case "out and in": // changed while it was elsewhere
+		away := filepath.Join(outside, "away")
+		must(g.tb, os.Rename(from, away))
+		removeTree(g.tb, filepath.Join(away, "made outside")) // which may have become a directory since
+		must(g.tb, os.WriteFile(filepath.Join(away, "made outside"), []byte(time.Now().String()), 0o600))
+		must(g.tb, os.Rename(away, from))
+	case "swap dirs":
+		away := filepath.Join(outside, "away")
+		must(g.tb, os.Rename(from, away))
+		must(g.tb, os.MkdirAll(filepath.Join(from, "new inside"), 0o755))
+		must(g.tb, os.WriteFile(filepath.Join(from, "new inside", "f"), []byte("f"), 0o600))
+		removeTree(g.tb, away)
+	}
+	g.relist()
+}
+
+// relist looks up what there is.
+func (g *grower) relist() {
+	g.dirs, g.files = []string{"."}, nil
+	must(g.tb, filepath.WalkDir(g.root, func(p string, d os.DirEntry, err error) error {
+		rel, _ := filepath.Rel(g.root, p)
+		switch {
+		case err != nil || rel == "." || rel == "anchor":
+			return err
+		case d.IsDir():
+			g.dirs = append(g.dirs, rel)
+		case d.Type().IsRegular():
+			g.files = append(g.files, rel)
+		}
+		return nil
+	}))
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+func TestATrackedPassEqualsALookAtEverything(t *testing.T) {
+	for _, m := range trackers(t) {
+		t.Run(string(m), func(t *testing.T) {
+			base := scratch(t)
+			rapid.Check(t, func(rt *rapid.T) {
+				run, err := os.MkdirTemp(base, "")
+				must(t, err)
+				defer removeTree(t, run)
+				src, outside := filepath.Join(run, "src"), filepath.Join(run, "outside")
+				must(t, os.Mkdir(src, 0o750))
+				must(t, os.Mkdir(outside, 0o750))
+				must(t, os.WriteFile(filepath.Join(src, "anchor"), nil, 0o600))
+				g := &grower{t: rt, tb: t, root: src, dirs: []string{"."}}
+				g.grow(rapid.IntRange(0, 30).Draw(rt, "entries"))
+				x := newTracked(t, src, filepath.Join(run, "dst"), m)
+				defer x.close()
+				x.pass(true)
+				g.relist()
+				for range rapid.IntRange(1, 4).Draw(rt, "passes") {
+					for range rapid.IntRange(0, 6).Draw(rt, "changes") {
+						g.shake(outside, m)
+						g.relist()
+					}
+					x.pass(false)
+				}
+			})
+		})
+	}
+}
+
+// TestAStoreThroughAMappingIsSeenWhenTheMappingGoes is on disk: tmpfs keeps the time of a file that is written to by mapping, and so
+// no pass of any kind could know.
+func TestAStoreThroughAMappingIsSeenWhenTheMappingGoes(t *testing.T) {
+	for _, m := range trackers(t) {
+		t.Run(string(m), func(t *testing.T) {
+			base := t.TempDir()
+			src := filepath.Join(base, "src")
+			must(t, os.MkdirAll(src+"/d", 0o755))
+			must(t, os.WriteFile(src+"/d/mapped", []byte("before"), 0o644))
+			f, err := os.OpenFile(src+"/d/mapped", os.O_RDWR, 0)
+			must(t, err)
+			b, err := unix.Mmap(int(f.Fd()), 0, 6, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+			must(t, err)
+			must(t, f.Close())
+			x := newTracked(t, src, filepath.Join(base, "dst"), m)
+			defer x.close()
+			x.pass(true)
+			was, err := os.Stat(src + "/d/mapped")
+			must(t, err)
+			copy(b, "after!")
+			must(t, unix.Munmap(b))
+			now, err := os.Stat(src + "/d/mapped")
+			must(t, err)
+			if was.ModTime().Equal(now.ModTime()) {
+				t.Skip("this file system does not tell of stores by time")
+			}
+			if rep := x.pass(false); rep.Copied.Files != 1 {
+				t.Errorf("copied %+v", rep.Copied)
+			}
+		})
+	}
+}
+
+func TestLostEventsLeadToALookAtEverything(t *testing.T) {
+	for _, m := range trackers(t) {
+		t.Run(string(m), func(t *testing.T) {
+			src, dst := tree(t, map[string]string{"a/1": "1", "b/2": "2", "c/d/3": "3"})
+			x := newTracked(t, src, dst, m)
+			defer x.close()
+			x.pass(true)
+			tr := x.o.Tracker
+			tr.mu.Lock() // nobody reads events now
+			if m == Inotify {
+				for i := range 10_000 { // two events each, of which no two that follow are equal; the queue takes 16,384
+					must(t, os.WriteFile(src+"/a/"+string('p'+rune(i%2)), nil, 0o600))
+				}
+			} else {
+				overflow := make([]byte, 24)
+				overflow[0], overflow[6], overflow[9] = 24, 24, unix.FAN_Q_OVERFLOW>>8
+				tr.source.(*fanotify).event(overflow)
+			}
+			must(t, os.MkdirAll(src+"/unseen/deep", 0o755))
+			must(t, os.WriteFile(src+"/unseen/deep/f", []byte("f"), 0o600))
+			tr.mu.Unlock()
+			x.pass(true)
+			must(t, os.WriteFile(src+"/unseen/deep/f", []byte("g"), 0o600)) // is watched since
+			if rep := x.pass(false); rep.Copied.Files != 1 || rep.Tracking.Dirs != 1 {
+				t.Errorf("copied %+v, looked into %d", rep.Copied, rep.Tracking.Dirs)
+			}
+		})
+	}
+}
+
+func TestAPassThatFailedLosesNothing(t *testing.T) {
+	for _, m := range trackers(t) {
+		t.Run(string(m), func(t *testing.T) {
+			src, dst := tree(t, map[string]string{"a/1": "1", "b/2": "2", "c/d/3": "3"})
+			x := newTracked(t, src, dst, m)
+			defer x.close()
+			broken := x.o
+			broken.syncfs = func(int) error { return unix.EIO }
+			if _, err := Copy(t.Context(), src, dst, broken); !errors.Is(err, unix.EIO) {
+				t.Fatalf("err = %v", err)
+			}
+			x.pass(true)
+			must(t, os.WriteFile(src+"/a/1", []byte("changed"), 0o644))
+			must(t, os.RemoveAll(src+"/c"))
+			if _, err := Copy(t.Context(), src, dst, broken); !errors.Is(err, unix.EIO) {
+				t.Fatalf("err = %v", err)
+			}
+			dry := x.o
+			dry.DryRun = true
+			must(t, os.WriteFile(src+"/b/2", []byte("changed too"), 0o644))
+			if rep := copyOK(t, src, dst, dry); rep.Copied.Files != 1 || rep.Tracking.Whole != "" {
+				t.Errorf("dry run: %+v, %+v", rep.Copied, rep.Tracking)
+			}
+			if rep := x.pass(false); rep.Copied.Files != 1 {
+				t.Errorf("copied %+v", rep.Copied)
+			}
+			if rep := x.pass(false); rep.Tracking.Dirs != 0 || rep.Seen.Files != 2 {
+				t.Errorf("nothing changed: %+v, seen %+v", rep.Tracking, rep.Seen)
+			}
+		})
+	}
+}
+
+func TestOnlyTheSamePassIsShortened(t *testing.T) {
+	src, dst := tree(t, map[string]string{"a/1": "1", "b/2": "2"})
+	x := newTracked(t, src, dst, Inotify)
+	defer x.close()
+	x.pass(true)
+	for name, change := range map[string]func(o *Options){
+		"other excludes":   func(o *Options) { o.Excludes = []string{"*.tmp"} },
+		"another hash":     func(o *Options) { o.Hash = BLAKE3 },
+		"another manifest": func(o *Options) { o.Manifest = filepath.Join(filepath.Dir(dst), "m") },
+		"a manifest that somebody else wrote": func(o *Options) {
+			b, err := os.ReadFile(o.Manifest)
+			must(t, err)
+			must(t, os.WriteFile(o.Manifest, b, 0o600))
+		},
+	} {
+		o := x.o
+		change(&o)
+		if rep := copyOK(t, src, dst, o); rep.Tracking.Whole == "" {
+			t.Errorf("%s: %+v", name, rep.Tracking)
+		}
+		x.o.Manifest = filepath.Join(dst, ManifestName)
+		copyOK(t, src, dst, x.o)
+		x.pass(false)
+	}
+	other := dst + "-other"
+	x.dst, x.o.Manifest = other, filepath.Join(other, ManifestName)
+	x.pass(true)
+}
+
+func TestATrackerOfASystemWithoutMeans(t *testing.T) {
+	src, dst := tree(t, map[string]string{"a/1": "1"})
+	tr, err := track(src)
+	must(t, err)
+	if tr.Method() != Rescan {
+		t.Errorf("method %s", tr.Method())
+	}
+	o := Options{Tracker: tr, Manifest: filepath.Join(dst, ManifestName)}
+	copyOK(t, src, dst, o)
+	must(t, os.WriteFile(src+"/a/2", nil, 0o600))
+	if rep := copyOK(t, src, dst, o); rep.Copied.Files != 1 || rep.Tracking.Method != Rescan {
+		t.Errorf("copied %+v, %+v", rep.Copied, rep.Tracking)
+	}
+	must(t, tr.Close())
+	if _, err := Track(src + "/nowhere"); err == nil {
+		t.Error("tracks what is not there")
+	}
+}
+
+// TestALiveSourceIsCaughtUpWith changes the tree while passes run; the last one, after the writer has stopped, must be exact.
+func TestALiveSourceIsCaughtUpWith(t *testing.T) {
+	for _, m := range trackers(t) {
+		t.Run(string(m), func(t *testing.T) {
+			src, dst := tree(t, nil)
+			must(t, treetest.JenkinsHome(filepath.Join(src, "home"), treetest.Options{Files: 1000, Seed: 5}))
+			x := newTracked(t, src, dst, m)
+			defer x.close()
+			x.pass(true)
+			stop, done := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					dir := fmt.Sprintf("%s/home/jobs/live-%d/builds/%d", src, i%7, i)
+					_ = os.MkdirAll(dir, 0o755) // what of this fails, the last comparison does not mind
+					_ = os.WriteFile(dir+"/build.xml", []byte(dir), 0o644)
+					_ = os.Rename(dir+"/build.xml", dir+"/../../build.xml")
+					_ = os.WriteFile(src+"/home/config.xml", []byte(dir), 0o644)
+					if i%5 == 0 {
+						_ = os.RemoveAll(fmt.Sprintf("%s/home/jobs/live-%d", src, i%3))
+					}
+				}
+			}()
+			live := x.o
+			live.Live = true
+			for range 5 {
+				copyOK(t, src, dst, live)
+			}
+			close(stop)
+			<-done
+			x.pass(false)
+		})
+	}
+}
