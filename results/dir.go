@@ -1,7 +1,6 @@
 package results
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,7 +15,7 @@ import (
 	"pipectl.dev/steps"
 )
 
-// Dir is a store in a directory: STAGE.json per stage, runs/ID.ndjson per run. Files are for their owner only.
+// Dir is a store in a directory: STAGE.json per stage, STAGE.sensitive where it has sensitive outputs, runs/ID.ndjson per run. Files are for their owner only.
 type Dir struct {
 	path  string
 	owner Owner
@@ -103,18 +102,46 @@ func (d *Dir) List(ctx context.Context) ([]steps.Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("results: %w", err)
 	}
-	slices.Sort(files)
-	var out []steps.Result
-	var errs []error
-	for _, f := range files {
-		r, err := d.Get(ctx, strings.TrimSuffix(filepath.Base(f), ".json"))
-		if err != nil {
-			errs = append(errs, err)
-		} else if r != nil {
-			out = append(out, *r)
-		}
+	for i, f := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(f), ".json")
 	}
-	return out, errors.Join(errs...)
+	return collect(files, func(stage string) (*steps.Result, error) { return d.Get(ctx, stage) })
+}
+
+func (d *Dir) sensitive(stage string) string { return filepath.Join(d.path, stage+".sensitive") }
+
+// PutSensitive implements engine.Vault: a file of mode 0600 beside the result, JSON of name to value.
+func (d *Dir) PutSensitive(_ context.Context, stage string, values map[string]string) error {
+	if len(values) == 0 {
+		if err := os.Remove(d.sensitive(stage)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("results: %w", err)
+		}
+		return nil
+	}
+	raw, err := json.MarshalIndent(values, "", "  ")
+	if err == nil {
+		err = d.replace(d.sensitive(stage), append(raw, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("results: sensitive outputs of %s: %w", stage, err)
+	}
+	return nil
+}
+
+// Sensitive implements engine.Vault.
+func (d *Dir) Sensitive(_ context.Context, stage string) (map[string]string, error) {
+	raw, err := os.ReadFile(d.sensitive(stage))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	values := map[string]string{}
+	if err == nil {
+		err = json.Unmarshal(raw, &values)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("results: %s: %w", d.sensitive(stage), err)
+	}
+	return values, nil
 }
 
 func (d *Dir) journal(runID string) string { return filepath.Join(d.path, "runs", runID+".ndjson") }
@@ -152,13 +179,7 @@ func (d *Dir) Journal(_ context.Context, runID string) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	var out [][]byte
-	for line := range bytes.Lines(raw) {
-		if line = bytes.TrimSpace(line); json.Valid(line) {
-			out = append(out, line)
-		}
-	}
-	return out, nil
+	return wholeLines(raw), nil
 }
 
 // Runs implements engine.Store. Run ids begin with the time, so their order is that of the runs.
@@ -168,8 +189,7 @@ func (d *Dir) Runs(context.Context) ([]string, error) {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	for i, f := range files {
-		files[i] = strings.TrimSuffix(filepath.Base(f), ".ndjson")
+		files[i] = filepath.Base(f)
 	}
-	slices.Sort(files)
-	return files, nil
+	return runsOf(files, ""), nil
 }

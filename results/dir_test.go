@@ -13,11 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pipectl.dev/engine"
 	"pipectl.dev/steps"
 )
-
-var _ engine.Store = (*Dir)(nil)
 
 var blog = Owner{Pipeline: "blog", Identity: "1/eu/blog"}
 

@@ -1,4 +1,4 @@
-// Package results keeps what stages leave behind: a directory now, shaped so that a ConfigMap and S3 can stand beside it.
+// Package results keeps what stages leave behind: in a directory, in a ConfigMap or in S3.
 //
 // A store is a cache and a record, never the truth. This package must not know how a pipeline runs; it checks that what it reads was
 // written by pipectl, for this pipeline, in a version it knows.

@@ -43,9 +43,10 @@ type skipped struct {
 	Message string `xml:"message,attr,omitempty"`
 }
 
-// JUnit writes a test suite with a case per stage. A stage where all was kept has passed: nothing was left out.
+// JUnit writes a test suite with a case per stage, and a case per resource that a stage of several worked on, such as an Application. A
+// stage where all was kept has passed: nothing was left out.
 func JUnit(w io.Writer, res *engine.RunResult) error {
-	s := suite{Name: "pipectl." + res.Pipeline, Tests: len(res.Stages), Time: seconds(res.DurationSeconds), At: res.StartedAt.UTC().Format("2006-01-02T15:04:05")}
+	s := suite{Name: "pipectl." + res.Pipeline, Time: seconds(res.DurationSeconds), At: res.StartedAt.UTC().Format("2006-01-02T15:04:05")}
 	for _, st := range res.Stages {
 		k := kase{Name: st.Stage, Class: "pipectl." + res.Pipeline + "." + st.Step, Time: seconds(st.DurationSeconds), Out: changes(st.Changes)}
 		switch st.Status {
@@ -61,7 +62,9 @@ func JUnit(w io.Writer, res *engine.RunResult) error {
 			k.Failure = fault(st)
 		}
 		s.Cases = append(s.Cases, k)
+		s.resources(res.Pipeline, st)
 	}
+	s.Tests = len(s.Cases)
 	raw, err := xml.MarshalIndent(s, "", "  ")
 	if err == nil {
 		_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, raw)
@@ -70,6 +73,24 @@ func JUnit(w io.Writer, res *engine.RunResult) error {
 		return fmt.Errorf("junit: %w", err)
 	}
 	return nil
+}
+
+// resources adds a case for each resource of a stage: those that failed, then the others. One that was begun and whose end was not seen
+// is neither.
+func (s *suite) resources(pipeline string, st steps.Result) {
+	failed := map[string]bool{}
+	class := "pipectl." + pipeline + "." + st.Stage
+	for _, c := range st.Failed {
+		failed[c.Kind+"/"+c.Name] = true
+		s.Failures++
+		s.Cases = append(s.Cases, kase{Name: c.Kind + "/" + c.Name, Class: class, Time: seconds(c.DurationSeconds), Failure: &failure{Type: "Failed", Message: c.Error, Text: "error: " + c.Error}})
+	}
+	for _, c := range st.Resources {
+		if failed[c.Kind+"/"+c.Name] || c.Unfinished || st.Status == steps.Planned {
+			continue
+		}
+		s.Cases = append(s.Cases, kase{Name: c.Kind + "/" + c.Name, Class: class, Time: seconds(c.DurationSeconds), Out: string(c.Action)})
+	}
 }
 
 func fault(st steps.Result) *failure {
@@ -105,6 +126,19 @@ func changes(c steps.Counts) string {
 	return strings.Join(out, ", ")
 }
 
+// costs is a paragraph on what things cost; unknown prices are said, not counted.
+func costs(c *steps.Cost) string {
+	least, text := "", ""
+	if len(c.Unknown) > 0 {
+		least, text = "at least ", "; price unknown: "+cell(strings.Join(c.Unknown, ", "))
+	}
+	if c.HourlyUSD == 0 {
+		return "\nCosts are not known" + text + ".\n"
+	}
+	return fmt.Sprintf("\nCosts %s%.3f USD per hour: %.2f a month, %.2f at %d h a day, %.2f after `down` (list prices, the oldest of %s%s).\n",
+		least, c.HourlyUSD, c.MonthlyUSD, c.MonthlyPartTimeUSD, steps.HoursADay, c.MonthlyAfterDownUSD, c.PricesAsOf, text)
+}
+
 // Markdown writes a summary for people, as for a pull request or $GITHUB_STEP_SUMMARY.
 func Markdown(w io.Writer, res *engine.RunResult) error {
 	var b strings.Builder
@@ -114,7 +148,7 @@ func Markdown(w io.Writer, res *engine.RunResult) error {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", cell(st.Stage), cell(st.Step), st.Status, changes(st.Changes), span(st.DurationSeconds))
 	}
 	if res.Cost != nil {
-		fmt.Fprintf(&b, "\nCosts %.3f USD per hour (list prices of %s).\n", res.Cost.HourlyUSD, res.Cost.PricesAsOf)
+		b.WriteString(costs(res.Cost))
 	}
 	for _, e := range res.Errors {
 		fmt.Fprintf(&b, "\n- **%s** %s\n", cell(e.Stage), cell(e.Message))

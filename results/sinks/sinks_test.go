@@ -31,7 +31,9 @@ func result(stages int) *engine.RunResult {
 			Resources: []steps.Change{{Kind: "ec2:Vpc", Name: strings.Repeat("v", 10*i)}}})
 	}
 	res.Stages = append(res.Stages,
-		steps.Result{Stage: "apps", Step: "sync", Status: steps.Failed, Error: &res.Errors[0].ErrorInfo},
+		steps.Result{Stage: "apps", Step: "sync", Status: steps.Failed, Error: &res.Errors[0].ErrorInfo,
+			Resources: []steps.Change{{Kind: "argocd:Application", Name: "blog", Action: "keep", DurationSeconds: 1.5}, {Kind: "argocd:Application", Name: "jenkins", Action: "update", Unfinished: true}},
+			Failed:    []steps.Change{{Kind: "argocd:Application", Name: "jenkins", Action: "update", Error: "is Degraded"}}},
 		steps.Result{Stage: "odd", Step: "sync", Status: steps.Errored, Error: &steps.ErrorInfo{Code: "Internal", Message: "odd"}},
 		steps.Result{Stage: "last", Step: "sync", Status: steps.Blocked, Error: &steps.ErrorInfo{Message: "not started"}})
 	return res
@@ -108,11 +110,16 @@ func TestJUnitCountsWhatItLists(t *testing.T) {
 	if err := xml.Unmarshal(b.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Tests != 4 || len(got.Cases) != 4 || got.Failures != 1 || got.Errors != 1 || got.Skipped != 1 {
+	if got.Tests != 7 || len(got.Cases) != 7 || got.Failures != 2 || got.Errors != 1 || got.Skipped != 1 {
 		t.Errorf("%+v", got)
 	}
-	if got.Cases[1].Failure != "error: jenkins | is <Degraded>\nhint: look" {
-		t.Errorf("%q", got.Cases[1].Failure)
+	var names []string
+	for _, c := range got.Cases {
+		names = append(names, c.Name+": "+c.Failure)
+	}
+	want := []string{"s0: ", "ec2:Vpc/: ", "apps: error: jenkins | is <Degraded>\nhint: look", "argocd:Application/jenkins: error: is Degraded", "argocd:Application/blog: ", "odd: ", "last: "}
+	if d := cmp.Diff(want, names); d != "" {
+		t.Errorf("cases (-want +got):\n%s", d)
 	}
 }
 
