@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pipectl.dev/steps"
+	"pipectl.dev/steps/wait"
 )
 
 // Retries wait longer each time, and not all at the same moment.
@@ -28,9 +29,16 @@ func (st *state) end(speed float64) {
 		r.StartedAt = r.FinishedAt
 	}
 	r.DurationSeconds = r.FinishedAt.Sub(r.StartedAt).Seconds()
-	if speed > 1 {
-		r.SimulatedSeconds = r.DurationSeconds * speed
+	r.SimulatedSeconds = simulated(r.DurationSeconds, st.cloud, speed)
+}
+
+// simulated is a duration as it would have been with the cloud at its real pace: what passed while something was waited for that only
+// the cloud hurries counts speed times, the rest (waits for Kubernetes, copying, calls) as it was. Zero outside of a rehearsal.
+func simulated(seconds float64, cloud *wait.Meter, speed float64) float64 {
+	if speed <= 1 {
+		return 0
 	}
+	return seconds + min(cloud.Measured().Seconds(), seconds)*(speed-1)
 }
 
 // attempts applies a stage until it succeeds, fails for good, or has no attempt left.
@@ -78,12 +86,12 @@ func (x *run) attempt(ctx context.Context, st *state) (json.RawMessage, error) {
 		timer := time.AfterFunc(st.stage.Timeout, func() { cancel(late) })
 		defer timer.Stop()
 	}
-	if st.lost != nil {
+	if lost := x.lost(st.stage.Name); lost != nil {
 		stop := make(chan struct{})
 		defer close(stop)
 		go func() {
 			select {
-			case <-st.lost:
+			case <-lost:
 				cancel(&steps.Error{Code: "LockLost", Category: steps.Conflict, Message: "the lock went to another run", Hints: []string{"see what else runs this pipeline"}})
 			case <-stop:
 			}
@@ -131,30 +139,4 @@ func because(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	return err
-}
-
-// lock takes the stage's lock; waited says that somebody else held it.
-func (x *run) lock(ctx context.Context, st *state, wait time.Duration) (release func(), waited bool, err error) {
-	if x.r.Locker == nil {
-		return func() {}, false, nil
-	}
-	by := x.r.Holder
-	by.RunID, by.Since = x.runID, time.Now().UTC()
-	lease, err := x.r.Locker.Lock(ctx, LockKey(x.id, st.stage.Name), by, 0)
-	if err != nil && wait > 0 && steps.Classify(err).Category == steps.Conflict {
-		waited = true
-		x.say(st, steps.Event{Type: steps.Waiting, Message: err.Error()})
-		lease, err = x.r.Locker.Lock(ctx, LockKey(x.id, st.stage.Name), by, wait)
-	}
-	if err != nil {
-		return nil, waited, err
-	}
-	st.lost = lease.Lost()
-	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if err := lease.Release(ctx); err != nil {
-			x.warn(fmt.Sprintf("lock of stage %s: %v", st.stage.Name, err))
-		}
-	}, waited, nil
 }

@@ -40,11 +40,13 @@ func (r *Runner) Down(ctx context.Context, p *Pipeline, o DownOptions) *RunResul
 	x.open()
 	x.journaled = true
 	x.journal(ctx, entry{Event: "run_start", Verb: verb})
-	x.lookAround(ctx)
-	if len(x.errors) == 0 {
-		if err := x.agreedDown(ctx, o); err != nil {
-			x.fault("", err)
-		}
+	x.turns.patience = o.LockWait
+	for _, st := range x.states {
+		st.selected = true
+	}
+	defer x.free(ctx)
+	if err := x.agreedDown(ctx, o); err != nil {
+		x.fault("", err)
 	}
 	if len(x.errors) == 0 {
 		x.bringDown(ctx, o)
@@ -59,7 +61,6 @@ func (x *run) lookAround(ctx context.Context) {
 	}
 	x.p.walk(x.p.Stages, x.p.before, x.parallel(), func(s *Stage) {
 		st := x.states[s.Name]
-		st.selected = true
 		if ctx.Err() != nil {
 			return
 		}
@@ -79,10 +80,18 @@ func (x *run) lookAround(ctx context.Context) {
 	}
 }
 
-// agreedDown asks, showing what there is.
+// agreedDown asks, showing what there is. What is shown is looked at again under the locks: the answer may take long.
 func (x *run) agreedDown(ctx context.Context, o DownOptions) error {
 	if o.Yes || x.r.Confirm == nil {
 		return nil
+	}
+	if err := x.quiet(ctx); err != nil {
+		return err
+	}
+	told := len(x.warnings)
+	x.lookAround(ctx)
+	if len(x.errors) > 0 {
+		return nil // told already
 	}
 	x.p.walk(x.p.Stages, func(*Stage) []string { return nil }, x.parallel(), func(s *Stage) { x.planDown(ctx, x.states[s.Name], o) })
 	kind := AskDown
@@ -91,8 +100,10 @@ func (x *run) agreedDown(ctx context.Context, o DownOptions) error {
 	}
 	yes, err := x.r.Confirm(ctx, Question{Kind: kind, Plan: clean(x.redact, x.planReport())})
 	if err == nil && !yes {
-		err = &steps.Error{Code: "Declined", Category: steps.Approval, Message: "declined; nothing was removed"}
+		return &steps.Error{Code: "Declined", Category: steps.Approval, Message: "declined"}
 	}
+	x.warnings = x.warnings[:told] // what could not be seen is told by the look that counts
+	x.renew()
 	return err
 }
 
@@ -136,14 +147,22 @@ func (d *descent) fail(name string, err error, hard bool) {
 	d.hard[name] = d.hard[name] || hard
 }
 
+func (d *descent) of(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.errs[name]
+}
+
 // bringDown does both passes under the locks of all stages.
 func (x *run) bringDown(ctx context.Context, o DownOptions) {
-	unlock, err := x.lockAll(ctx, o.LockWait)
-	defer unlock()
-	if err != nil {
+	if err := x.holdAll(ctx); err != nil {
 		x.fault("", err)
 		return
 	}
+	if x.lookAround(ctx); len(x.errors) > 0 {
+		return
+	}
+	x.touch()
 	d := &descent{errs: map[string]error{}, hard: map[string]bool{}}
 	for _, s := range x.p.Stages {
 		x.head(x.states[s.Name])
@@ -151,23 +170,30 @@ func (x *run) bringDown(ctx context.Context, o DownOptions) {
 		x.states[s.Name].plan.Changes = nil // what was shown is not what was done
 	}
 	x.pass(ctx, d, o.Force, func(ctx context.Context, st *state) error {
+		if !st.stage.Definition.Releases {
+			return nil
+		}
 		x.say(st, steps.Event{Type: steps.StageStart, Message: "release"})
-		return st.stage.Definition.Release(ctx, x.env(st), st.in.Input)
-	})
+		err := st.stage.Definition.Release(ctx, x.env(st), st.in.Input)
+		if err == nil {
+			x.say(st, steps.Event{Type: steps.Waiting, Message: "let go"})
+		}
+		return err
+	}, func(*state) {})
 	x.pass(ctx, d, o.Force, func(ctx context.Context, st *state) error {
 		x.say(st, steps.Event{Type: steps.StageStart, Message: "delete"})
 		return st.stage.Definition.Delete(ctx, x.env(st), st.in.Input, steps.DeleteOptions{WithData: o.WithData != ""})
-	})
-	for _, s := range x.p.Stages {
-		x.landed(ctx, x.states[s.Name], d.errs[s.Name])
-	}
+	}, func(st *state) { x.landed(ctx, st, d.of(st.stage.Name)) })
 	x.leftovers(ctx, d)
+	x.stillThere(ctx)
 }
 
-// pass goes backwards through the graph. What a stage could not let go of keeps what it needs, unless it could only not be reached.
-func (x *run) pass(ctx context.Context, d *descent, force bool, work func(context.Context, *state) error) {
+// pass goes backwards through the graph: work on each stage that may go, then end on each. What a stage could not let go of keeps what it
+// needs, unless it could only not be reached.
+func (x *run) pass(ctx context.Context, d *descent, force bool, work func(context.Context, *state) error, end func(*state)) {
 	x.p.walk(x.p.Stages, x.p.after, x.parallel(), func(s *Stage) {
 		st := x.states[s.Name]
+		defer end(st)
 		if ctx.Err() != nil {
 			d.fail(s.Name, notStarted("the run was cancelled", steps.Interrupted), true)
 			return
@@ -183,8 +209,9 @@ func (x *run) pass(ctx context.Context, d *descent, force bool, work func(contex
 			d.fail(s.Name, notStarted(fmt.Sprintf("stage %q still holds on to it", x.p.behind(s)[i]), steps.Partial), true)
 			return
 		}
+		metered := st.cloud.With(ctx)
 		_, err := x.bounded(ctx, st, func() (json.RawMessage, error) {
-			return nil, x.guard(st, func() error { return work(ctx, st) })
+			return nil, x.guard(st, func() error { return work(metered, st) })
 		})
 		if err != nil {
 			d.fail(s.Name, err, !unreachable(err))
@@ -221,7 +248,7 @@ func (x *run) landed(ctx context.Context, st *state, err error) {
 	if err != nil {
 		x.fault(st.stage.Name, err)
 	}
-	x.put(ctx, st.result)
+	x.put(ctx, st)
 	x.journal(ctx, entry{Event: "stage_done", Stage: st.stage.Name, Status: status})
 	done := steps.Event{Type: steps.StageDone, Status: status, ElapsedSeconds: st.result.DurationSeconds}
 	if info != nil {
@@ -268,15 +295,7 @@ func (x *run) rest(ctx context.Context, st *state) *steps.Cost {
 	if whole == nil {
 		return nil
 	}
-	left := *whole
-	left.HourlyUSD, left.Items = 0, nil
-	for _, i := range whole.Items {
-		if i.Data {
-			left.HourlyUSD += i.HourlyUSD
-			left.Items = append(left.Items, i)
-		}
-	}
-	return &left
+	return whole.Rest()
 }
 
 // leftovers sums up what could not be removed; it decides the exit code unless the run was cancelled.
@@ -297,22 +316,4 @@ func (x *run) leftovers(ctx context.Context, d *descent) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.errors = append([]StageError{sum}, x.errors...)
-}
-
-// lockAll takes the locks of all stages, in the order of the file, so that two runs of down cannot wait for each other.
-func (x *run) lockAll(ctx context.Context, wait time.Duration) (unlock func(), err error) {
-	var all []func()
-	unlock = func() {
-		for _, release := range all {
-			release()
-		}
-	}
-	for _, s := range x.p.Stages {
-		release, _, err := x.lock(ctx, x.states[s.Name], wait)
-		if err != nil {
-			return unlock, err
-		}
-		all = append(all, release)
-	}
-	return unlock, nil
 }

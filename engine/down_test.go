@@ -110,7 +110,7 @@ func TestDownSaysWhatIsKeptAndWhatThatCosts(t *testing.T) {
 	}
 }
 
-var contentCost = &steps.Cost{HourlyUSD: 0.1, PricesAsOf: "2026-01-01", Items: []steps.CostItem{{What: "disk's content", HourlyUSD: 0.1, Data: true}}}
+var contentCost = steps.Cost{PricesAsOf: "2026-01-01", Items: []steps.CostItem{{What: "disk's content", HourlyUSD: 0.1, Data: true}}}.Sum()
 
 func TestADeclinedDownSaysThatAllIsStillThere(t *testing.T) {
 	t.Parallel()
@@ -130,7 +130,7 @@ func TestDestroyNeedsTheName(t *testing.T) {
 	if res := runner(nil).Down(t.Context(), p, engine.DownOptions{WithData: "blag"}); res.ExitCode() != 2 || len(w.calls) != 0 {
 		t.Errorf("exit %d, %v", res.ExitCode(), w.calls)
 	}
-	if res := runner(nil).Down(t.Context(), p, engine.DownOptions{WithData: "blog"}); res.ExitCode() != 0 || len(w.things) != 0 {
+	if res := runner(nil).Down(t.Context(), p, engine.DownOptions{WithData: "blog"}); res.ExitCode() != 0 || res.Status != steps.Destroyed || len(w.things) != 0 {
 		t.Errorf("exit %d, left %v", res.ExitCode(), w.things)
 	}
 }
@@ -195,11 +195,12 @@ func TestDownIsBoundedWhereAStageDoesNotAnswer(t *testing.T) {
 	})
 }
 
-func TestStatusOnlyObserves(t *testing.T) {
+func TestStatusObservesAndComparesAndWritesNothing(t *testing.T) {
 	t.Parallel()
 	w, store := newWorld(), newMemory()
 	p := up(t, w, store)
 	delete(w.things, "n-id-net")
+	w.things["net"]++
 	rep := runner(store).Status(t.Context(), p)
 	var got []string
 	for _, s := range rep.Stages {
@@ -210,13 +211,16 @@ func TestStatusOnlyObserves(t *testing.T) {
 		case s.Unknown:
 			state = "unknown"
 		}
+		for _, c := range s.Drift {
+			state += " but for " + string(c.Action) + " " + c.Name
+		}
 		got = append(got, s.Stage+" "+state+" "+string(s.Last.Status))
 	}
-	if d := cmp.Diff([]string{"disk exists Succeeded", "net exists Succeeded", "node absent Succeeded", "app absent Succeeded"}, got); d != "" {
+	if d := cmp.Diff([]string{"disk exists Succeeded", "net exists but for update net Succeeded", "node absent Succeeded", "app absent Succeeded"}, got); d != "" {
 		t.Errorf("status (-want +got):\n%s", d)
 	}
-	if len(w.did("observe")) != len(w.calls) {
-		t.Errorf("more than observed: %v", w.calls)
+	if len(w.did("observe"))+len(w.did("plan")) != len(w.calls) {
+		t.Errorf("more than looked: %v", w.calls)
 	}
 	raw, found, err := runner(nil).Observe(t.Context(), p, "net")
 	if err != nil || !found || !strings.Contains(string(raw), `"id":"id-net"`) {

@@ -27,10 +27,23 @@ type Store interface {
 	Where(stage string) string
 }
 
+// Vault is the part of a Store that keeps the values of sensitive outputs (steps.Sensitive) apart from results. An implementation must let
+// nobody read them but those who may read the store's owner's secrets (a file of mode 0600, a Kubernetes Secret, an encrypted object of
+// its own), must write as atomically as Put, and must never return them by Get or List. A store without it refuses sensitive outputs.
+type Vault interface {
+	// PutSensitive keeps values by name in place of all that were kept for the stage before; none removes them.
+	PutSensitive(ctx context.Context, stage string, values map[string]string) error
+	// Sensitive returns what is kept for the stage; an empty map when there is nothing.
+	Sensitive(ctx context.Context, stage string) (map[string]string, error)
+}
+
 // Locker keeps two runs from working on one stage of one identity at once.
 type Locker interface {
 	// Lock waits up to wait for key ("<identity>/<stage>"), then fails with steps.Locked, which names the holder.
 	Lock(ctx context.Context, key string, by steps.Holder, wait time.Duration) (steps.Lease, error)
+	// Look tells how the locks of keys stand for by: a holder that by would not have to wait for is none. It only reads, in as few calls
+	// as the service allows: a run with nothing to do asks twice for all of its stages. Keys that nobody ever locked may be left out.
+	Look(ctx context.Context, keys []string, by steps.Holder) (map[string]steps.LockState, error)
 	// Unlock frees key whoever holds it, and tells who did; nil when nobody did.
 	Unlock(ctx context.Context, key string) (*steps.Holder, error)
 }

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,18 +20,29 @@ func (x *run) execute(ctx context.Context, o RunOptions) {
 	}
 	x.p.walk(x.p.Stages, x.p.before, x.parallel(), func(s *Stage) {
 		st := x.states[s.Name]
-		if !st.selected {
+		if !st.selected || st.done {
 			return
 		}
-		x.head(st)
-		err := x.obstacle(ctx, st)
-		if err != nil {
-			x.finish(ctx, st, steps.Blocked, err)
-			return
+		if err := x.guard(st, func() error { x.one(ctx, st, o); return nil }); err != nil { // a panic outside of the step
+			x.fault(s.Name, err)
 		}
-		status, err := x.stage(ctx, st, o)
-		x.finish(ctx, st, status, err)
 	})
+}
+
+// one does one stage and writes its result.
+func (x *run) one(ctx context.Context, st *state, o RunOptions) {
+	x.head(st)
+	status, err := steps.Blocked, x.obstacle(ctx, st)
+	if err == nil {
+		status, err = x.stage(st.cloud.With(ctx), st, o)
+	}
+	if errors.Is(err, errOvertaken) { // it is not over with: the run plans it again
+		x.mu.Lock()
+		x.overtaken = true
+		x.mu.Unlock()
+		return
+	}
+	x.finish(ctx, st, status, err)
 }
 
 // unstarted leaves results for a run that ended before its first write: stages whose plan or preflight failed say so.
@@ -50,7 +63,7 @@ func (x *run) unstarted(ctx context.Context) {
 		x.fill(st, steps.Failed)
 		x.mu.Unlock()
 		st.result.Error = &info
-		x.put(ctx, st.result)
+		x.put(ctx, st)
 	}
 }
 
@@ -66,6 +79,12 @@ func (x *run) head(st *state) {
 func (x *run) obstacle(ctx context.Context, st *state) error {
 	if ctx.Err() != nil {
 		return notStarted("the run was cancelled", steps.Interrupted)
+	}
+	x.mu.Lock()
+	overtaken := x.overtaken
+	x.mu.Unlock()
+	if overtaken {
+		return errOvertaken
 	}
 	if st.stage.Finally {
 		return nil
@@ -103,9 +122,15 @@ func (x *run) stage(ctx context.Context, st *state, o RunOptions) (status steps.
 
 func (x *run) stageSteps(ctx context.Context, st *state, o RunOptions) (steps.Status, error) {
 	st.begin()
+	if err := x.undisturbed(ctx, st); err != nil {
+		return "", err
+	}
 	if st.plan.State == IsDeferred || x.outdated(st) {
 		x.forget(st)
 		if err := x.planAgain(ctx, st, o.Force); err != nil {
+			return "", err
+		}
+		if err := x.stillSaved(st, o.Saved); err != nil {
 			return "", err
 		}
 		if err := x.obstacle(ctx, st); err != nil { // what was to be kept may now have changes
@@ -118,32 +143,41 @@ func (x *run) stageSteps(ctx context.Context, st *state, o RunOptions) (steps.St
 	if err := x.approved(ctx, st, o); err != nil {
 		return "", err
 	}
-	release, waited, err := x.lock(ctx, st, o.LockWait)
-	if err != nil {
+	if err := errors.Join(x.undisturbed(ctx, st), x.hold(ctx, st)); err != nil {
 		return "", err
-	}
-	defer release()
-	if waited { // whoever held it may have done the work
-		if err := x.planAgain(ctx, st, o.Force); err != nil {
-			return "", err
-		}
-		if st.plan.State == AllKeep && !o.Force {
-			return steps.Skipped, nil
-		}
 	}
 	x.mu.Lock()
 	st.status = "" // whatever the plan promised, it is being worked on
 	x.mu.Unlock()
+	x.touch()
 	x.journal(ctx, entry{Event: "stage_start", Stage: st.stage.Name})
 	x.say(st, steps.Event{Type: steps.StageStart, ExpectSeconds: x.expected(st)})
 	raw, err := x.attempts(ctx, st)
 	if err != nil {
 		return "", err
 	}
-	if err := x.setOutputs(st, raw); err != nil {
+	if err := x.setOutputs(ctx, st, raw); err != nil {
 		return "", err
 	}
 	return steps.Succeeded, nil
+}
+
+// stillSaved holds a stage that had to be planned again to the saved plan. One that could not be planned then had no plan to hold it to.
+func (x *run) stillSaved(st *state, s *SavedPlan) error {
+	if s == nil || s.stage(st.stage.Name).State == IsDeferred {
+		return nil
+	}
+	if moved := stageMoved(s.stage(st.stage.Name), clean(x.redact, st.plan)); len(moved) > 0 {
+		return movedError(moved, x.command("plan"))
+	}
+	return nil
+}
+
+// touch notes that from here on something may be changed.
+func (x *run) touch() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.touched = true
 }
 
 // outdated reports whether a stage was planned with other values than there are now: outputs that were foreseen, or those of a stage that
@@ -199,7 +233,7 @@ func (x *run) approved(ctx context.Context, st *state, o RunOptions) error {
 		Code: "NeedsApproval", Category: steps.Approval, Message: strings.TrimSuffix("waits for approval: "+st.plan.Forecast.Confirm, ": "),
 		Hints: []string{x.command("run", "--approve", name)},
 	}
-	if x.r.Confirm == nil {
+	if x.r.Confirm == nil || o.Saved != nil {
 		return waits
 	}
 	x.ask.Lock()
@@ -260,7 +294,7 @@ func (x *run) finish(ctx context.Context, st *state, status steps.Status, err er
 		}
 	}
 	if started {
-		x.put(ctx, st.result)
+		x.put(ctx, st)
 		x.journal(ctx, entry{Event: "stage_done", Stage: st.stage.Name, Status: status, Attempt: st.result.Attempt})
 	}
 	if len(st.result.Outputs) > 0 {
@@ -281,15 +315,20 @@ func stops(s steps.Status, err error) bool {
 // fill writes what is known of a stage into its result.
 func (x *run) fill(st *state, status steps.Status) {
 	r := &st.result
-	r.Status, r.InputsDigest, r.Warnings = status, st.in.digest, slices.Concat(st.plan.Forecast.Notes, st.notes)
+	r.Status, r.InputsDigest, r.Warnings = status, st.in.digest, st.notes
 	for _, key := range st.order {
-		r.Resources = append(r.Resources, st.progress[key])
+		if c, ok := st.progress[key]; ok {
+			r.Resources = append(r.Resources, c)
+		}
 	}
 	if len(r.Resources) == 0 && ended(status) { // a step that reports nothing, or had nothing to do
 		r.Resources = st.plan.Changes
 	}
+	for _, key := range slices.Sorted(maps.Keys(st.failed)) {
+		r.Failed = append(r.Failed, st.failed[key])
+	}
 	r.Changes = count(r.Resources)
-	r.Changed = r.Changes.Any() && status != steps.Skipped
+	r.Changed = (r.Changes.Any() || slices.ContainsFunc(r.Resources, unfinished)) && status != steps.Skipped
 	if ended(status) {
 		r.Outputs = st.raw
 	}
@@ -298,3 +337,5 @@ func (x *run) fill(st *state, status steps.Status) {
 	}
 	st.end(x.r.Speed)
 }
+
+func unfinished(c steps.Change) bool { return c.Unfinished }

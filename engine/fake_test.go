@@ -22,6 +22,7 @@ type world struct {
 	seen   map[string]makeSpec
 	// foresee holds what the plans of things with changes foresee of their outputs.
 	foresee map[string]map[string]any
+	notes   []string // of every plan
 }
 
 func newWorld() *world {
@@ -125,7 +126,7 @@ func (m maker) Plan(ctx context.Context, env steps.Env, s makeSpec) (steps.Plan[
 	size, ok := m.w.things[s.Name]
 	c := steps.Change{Kind: "thing", Name: s.Name, Action: "create"}
 	p := steps.Plan[makeOutputs]{Forecast: steps.Forecast{
-		Seconds: 10, Confirm: "it takes " + s.Name + " down for a minute", Cost: m.cost(s),
+		Notes: m.w.notes, Seconds: 10, Confirm: "it takes " + s.Name + " down for a minute", Cost: m.cost(s),
 	}}
 	switch {
 	case ok && size == s.Size:
@@ -192,10 +193,58 @@ func (m maker) Delete(ctx context.Context, env steps.Env, s makeSpec, o steps.De
 
 func catalogOf(w *world) []steps.Definition {
 	return []steps.Definition{steps.Define(steps.About{
-		Name: "make-thing", Summary: "makes a thing", Example: "name: a\n", AWS: true, Expect: 30 * time.Second,
+		Name: "make-thing", Summary: "makes a thing", Example: "name: a\n", AWS: true, Expect: 30 * time.Second, Least: leastOf("thing"),
 	}, maker{w: w}), steps.Define(steps.About{
-		Name: "keep-data", Summary: "makes a thing that holds data", Example: "name: a\n", AWS: true, Data: true,
-	}, maker{w: w, data: true})}
+		Name: "keep-data", Summary: "makes a thing that holds data", Example: "name: a\n", AWS: true, Data: true, Least: leastOf("data"),
+	}, maker{w: w, data: true}), steps.Define(steps.About{
+		Name: "mint-password", Summary: "makes a password", Example: "name: a\n", AWS: true,
+	}, minter{w: w})}
+}
+
+func leastOf(of string) func(kind, name string) (steps.Least, bool) {
+	return func(kind, name string) (steps.Least, bool) {
+		root, _, _ := strings.Cut(name, "/")
+		return steps.Least{With: fmt.Sprintf("{name: %q}", root)}, kind == of
+	}
+}
+
+// minter makes passwords, which it can tell only once.
+type minter struct{ w *world }
+
+type mintOutputs struct {
+	User     string          `json:"user" jsonschema_description:"name"`
+	Password steps.Sensitive `json:"password" jsonschema_description:"generated"`
+	Users    []struct {
+		Token steps.Sensitive `json:"token" jsonschema_description:"of one"`
+	} `json:"users" jsonschema_description:"others"`
+}
+
+func (m minter) outputs(s makeSpec, tell func(string) steps.Sensitive) mintOutputs {
+	out := mintOutputs{User: s.Name, Password: tell("hunter-" + s.Name)}
+	out.Users = append(out.Users, struct {
+		Token steps.Sensitive `json:"token" jsonschema_description:"of one"`
+	}{tell("token-" + s.Name)})
+	return out
+}
+
+func (m minter) Plan(context.Context, steps.Env, makeSpec) (steps.Plan[mintOutputs], error) {
+	return steps.Plan[mintOutputs]{Changes: []steps.Change{{Kind: "password", Name: "p", Action: map[bool]steps.Verb{true: "keep", false: "create"}[m.w.things["minted"] > 0]}}}, nil
+}
+
+func (m minter) Apply(_ context.Context, env steps.Env, s makeSpec) (mintOutputs, error) {
+	m.w.things["minted"]++
+	out := m.outputs(s, steps.NewSensitive)
+	env.Note(fmt.Sprintf("made %s, %#v", out.Password, out)) // a step that is careless
+	return out, nil
+}
+
+func (m minter) Observe(_ context.Context, _ steps.Env, s makeSpec) (mintOutputs, bool, error) {
+	return m.outputs(s, func(string) steps.Sensitive { return steps.KeptSensitive() }), m.w.things["minted"] > 0, nil
+}
+
+func (m minter) Delete(context.Context, steps.Env, makeSpec, steps.DeleteOptions) error {
+	delete(m.w.things, "minted")
+	return nil
 }
 
 // load loads a pipeline whose stages are given as indented YAML; it must be sound.

@@ -75,6 +75,9 @@ func (s *Stage) evaluate(p *Pipeline, v values) (inputs, spec.Problems) {
 			problems = append(problems, spec.Problem{File: p.File, Line: f.node.Line, Col: f.node.Column, Path: f.path, Message: err.Error(), Hint: guard(err)})
 		case isSecret && v.secrets == nil:
 			in.Partial = append(in.Partial, f.path)
+		case isSecret && lost(v.secrets, secret.Name):
+			problems = append(problems, spec.Problem{File: p.File, Line: f.node.Line, Col: f.node.Column, Path: f.path,
+				Message: secret.Name + ": its value is not kept any more", Hint: "run the stage that makes it again, with --force"})
 		case isSecret:
 			real[f.node], masked[f.node] = secretNode(f.node, v.secrets[secret.Name]), valueNode(f.node, "secret:"+secret.Name)
 		default:
@@ -87,6 +90,12 @@ func (s *Stage) evaluate(p *Pipeline, v values) (inputs, spec.Problems) {
 		in.digest = digest(s.Definition.Name, replace(s.with, masked))
 	}
 	return in, problems
+}
+
+// lost reports a sensitive output without its value; a param that is unset has one, "".
+func lost(secrets map[string]string, name string) bool {
+	_, known := secrets[name]
+	return !known && strings.HasPrefix(name, "stages.")
 }
 
 // guard is the hint for a value that is absent.

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"pipectl.dev/steps"
@@ -34,15 +33,20 @@ func (x *run) journal(ctx context.Context, e entry) {
 		err = x.store.Append(ctx, x.runID, raw)
 	}
 	if err != nil {
-		x.warn(fmt.Sprintf("journal: %v", err))
+		x.warn(err.Error())
 	}
 }
 
 // put keeps a result. One that cannot be kept does not undo the work, but the run says so by its exit code.
-func (x *run) put(ctx context.Context, r steps.Result) {
+func (x *run) put(ctx context.Context, st *state) {
 	ctx, cancel := recording(ctx)
 	defer cancel()
-	if err := x.store.Put(ctx, clean(x.redact, r)); err != nil {
+	r := st.result
+	err := x.keepPrivate(ctx, st)
+	if err == nil {
+		err = x.store.Put(ctx, clean(x.redact, r))
+	}
+	if err != nil {
 		x.fault(r.Stage, &steps.Error{
 			Code: "ResultNotKept", Category: steps.Partial, Message: "result", Err: err,
 			Hints: []string{"make room or choose another place by --results; a later run finds out again what exists"},

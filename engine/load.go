@@ -41,7 +41,7 @@ type ParamFile struct {
 // Load reads a pipeline and finds everything wrong with it at once, sorted by position. The pipeline is nil when there are problems.
 // Load is pure.
 func Load(o LoadOptions) (*Pipeline, spec.Problems) {
-	l := &loader{o: o, p: &Pipeline{File: o.File, Dir: filepath.Dir(o.File), Env: o.Env, byName: map[string]*Stage{}}}
+	l := &loader{o: o, p: &Pipeline{File: o.File, Digest: digestOf(o.Source), Dir: filepath.Dir(o.File), Env: o.Env, byName: map[string]*Stage{}, catalog: o.Catalog}}
 	l.load()
 	if len(l.problems) == 0 {
 		return l.p, nil

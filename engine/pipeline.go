@@ -15,6 +15,7 @@ var stringType = reflect.TypeFor[string]()
 // Pipeline is a file that was found to be sound.
 type Pipeline struct {
 	File    string
+	Digest  string // of the file's text
 	Dir     string // relative paths are relative to it
 	Name    string
 	Env     string // --env
@@ -25,7 +26,8 @@ type Pipeline struct {
 	Stages  []*Stage
 	Outputs []PipelineOutput
 
-	byName map[string]*Stage
+	byName  map[string]*Stage
+	catalog []steps.Definition
 }
 
 // Stage is one named use of a step.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"pipectl.dev/engine/expr"
 	"pipectl.dev/steps"
+	"pipectl.dev/steps/wait"
 )
 
 // run is one execution of one verb.
@@ -30,15 +32,22 @@ type run struct {
 	log     *slog.Logger
 	secrets map[string]string
 	ask     sync.Mutex // one question at a time
+	turns   turns
+	agreed  string // the plan that was agreed to, in short
 
 	journaled bool
 	executing bool // stages run: nothing is foreseen any more
+	touched   bool // the first stage was begun: from here on something may be changed
+	cloud     wait.Meter
 
-	mu       sync.Mutex
-	states   map[string]*state
-	failed   string // the first stage that stopped the run
-	warnings []string
-	errors   []StageError
+	mu        sync.Mutex
+	states    map[string]*state
+	failed    string // the first stage that stopped the run
+	overtaken bool   // no stage is begun any more: others changed what was planned
+	warnings  []string
+	left      []Forgotten    // whose stage left the file
+	pruned    []steps.Change // of those
+	errors    []StageError
 }
 
 // state is what a run knows of a stage. Fields below known are guarded by run.mu; the rest belongs to whoever works on the stage.
@@ -59,9 +68,12 @@ type state struct {
 	status   steps.Status
 	done     bool
 	progress map[string]steps.Change
+	failed   map[string]steps.Change // with their errors
 	order    []string
+	begun    map[string]bool // changes that were begun and not ended; true: the call that makes them came back
 	notes    []string
-	lost     <-chan struct{} // closed when the lock is lost
+	private  map[string]string // values of sensitive outputs, by the name that the outputs refer to
+	cloud    *wait.Meter       // of its waits for the cloud
 }
 
 // start prepares an execution: who we are, and where results go.
@@ -79,11 +91,16 @@ func (r *Runner) start(ctx context.Context, p *Pipeline, verb string) (*run, err
 	x.log = slog.New(x.redact.Handler(x.log.Handler()))
 	x.stream = &stream{runID: x.runID, redact: x.redact, sink: r.Record}
 	for _, s := range p.Stages {
-		x.states[s.Name] = &state{stage: s, progress: map[string]steps.Change{}}
+		x.states[s.Name] = x.fresh(s)
 	}
 	id, err := r.identify(ctx, p)
 	x.id = id
 	return x, err
+}
+
+// fresh is a stage of which nothing is known yet.
+func (x *run) fresh(s *Stage) *state {
+	return &state{stage: s, progress: map[string]steps.Change{}, failed: map[string]steps.Change{}, begun: map[string]bool{}, private: map[string]string{}, cloud: x.cloud.Below()}
 }
 
 func (r *Runner) identify(ctx context.Context, p *Pipeline) (steps.Identity, error) {
@@ -122,7 +139,7 @@ func newRunID(now time.Time) string {
 func (x *run) values() values {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	v := values{secrets: x.secrets}
+	v := values{secrets: maps.Clone(x.secrets)}
 	stages := map[string]any{}
 	for name, st := range x.states {
 		m := map[string]any{}
@@ -138,6 +155,11 @@ func (x *run) values() values {
 			v.unknown = append(v.unknown, expr.Ref{"stages", name, "status"})
 		}
 		stages[name] = m
+		for private, value := range st.private {
+			if v.secrets != nil {
+				v.secrets[privateName(name, private)] = value
+			}
+		}
 	}
 	v.vars = x.p.vars(stages)
 	return v
@@ -175,12 +197,16 @@ func (x *run) foresee(st *state, raw json.RawMessage) error {
 }
 
 // setOutputs makes the outputs of a stage known to those that use it; nil ones are known to be none.
-func (x *run) setOutputs(st *state, raw json.RawMessage) error {
+func (x *run) setOutputs(ctx context.Context, st *state, raw json.RawMessage) error {
 	var v any = map[string]any{}
 	if len(raw) > 0 {
 		var err error
 		if v, err = expr.FromJSON(raw, st.stage.Definition.Outputs); err != nil {
 			return fmt.Errorf("outputs: %w", err)
+		}
+		names := map[string]bool{}
+		if v = private(v, st.stage.Name, names); len(names) > 0 {
+			x.unlock(ctx, st, names)
 		}
 	}
 	x.mu.Lock()
@@ -195,44 +221,13 @@ func (x *run) env(st *state) steps.Env {
 		Identity: x.id, Stage: st.stage.Name, RunID: x.runID, Dir: x.p.Dir,
 		Log:    x.log.With("stage", st.stage.Name),
 		Record: func(ev steps.Event) { x.heard(st, ev) },
+		Sensitive: func(name, value string) {
+			x.redact.Add(value)
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			st.private[name] = value
+		},
 	}
-}
-
-// heard takes an event from a step: it goes to the listeners and into the result.
-func (x *run) heard(st *state, ev steps.Event) {
-	x.mu.Lock()
-	if st.done {
-		x.mu.Unlock()
-		return
-	}
-	switch {
-	case ev.Type == steps.Diagnostic && !slices.Contains(st.notes, ev.Message):
-		st.notes = append(st.notes, ev.Message)
-	case ev.Type == steps.ChangeDone && ev.Change != nil:
-		key := ev.Change.Kind + "/" + ev.Change.Name
-		old, seen := st.progress[key]
-		if !seen {
-			st.order = append(st.order, key)
-		}
-		if !seen || old.Action == "keep" { // a retry keeps what the attempt before it made
-			st.progress[key] = *ev.Change
-		}
-	}
-	x.mu.Unlock()
-	x.say(st, ev)
-}
-
-// say records an event of a stage.
-func (x *run) say(st *state, ev steps.Event) {
-	ev.Stage, ev.Step = st.stage.Name, st.stage.Definition.Name
-	x.stream.record(ev)
-}
-
-func (x *run) warn(text string) {
-	x.mu.Lock()
-	x.warnings = append(x.warnings, text)
-	x.mu.Unlock()
-	x.stream.record(steps.Event{Type: steps.Diagnostic, Message: text})
 }
 
 // fault notes an error of a stage ("" for the run's own) for the report.

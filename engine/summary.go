@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +17,7 @@ import (
 func (x *run) planReport() *PlanReport {
 	rep := &PlanReport{
 		APIVersion: steps.APIVersion, Kind: "PlanReport", Pipeline: x.p.Name, Env: x.p.Env, Identity: x.id.String(),
-		Warnings: x.warnings, Errors: x.errors, Stages: []StagePlan{},
+		Warnings: x.warnings, Errors: x.errors, Stages: []StagePlan{}, Forgotten: x.left,
 	}
 	seconds := map[string]float64{}
 	for _, s := range x.p.Stages {
@@ -29,7 +31,7 @@ func (x *run) planReport() *PlanReport {
 			Create: rep.Changes.Create + c.Create, Update: rep.Changes.Update + c.Update,
 			Delete: rep.Changes.Delete + c.Delete, Keep: rep.Changes.Keep + c.Keep,
 		}
-		rep.Cost = plus(rep.Cost, st.plan.Forecast.Cost)
+		rep.Cost = rep.Cost.Plus(st.plan.Forecast.Cost)
 		seconds[s.Name] = x.expected(st)
 	}
 	rep.Seconds = x.p.longest(seconds)
@@ -48,20 +50,6 @@ func (x *run) expected(st *state) float64 {
 	}
 }
 
-// plus adds two costs.
-func plus(a, b *steps.Cost) *steps.Cost {
-	if a == nil || b == nil {
-		if a == nil {
-			a = b
-		}
-		return a
-	}
-	return &steps.Cost{
-		HourlyUSD: a.HourlyUSD + b.HourlyUSD, PricesAsOf: max(a.PricesAsOf, b.PricesAsOf), Items: slices.Concat(a.Items, b.Items),
-		NotCounted: union(a.NotCounted, b.NotCounted), Unknown: union(a.Unknown, b.Unknown),
-	}
-}
-
 func union(a, b []string) []string {
 	out := slices.Clone(a)
 	for _, s := range b {
@@ -73,15 +61,13 @@ func union(a, b []string) []string {
 }
 
 // runResult draws up how a run ended.
-func (x *run) runResult() *RunResult {
+func (x *run) runResult(ctx context.Context) *RunResult {
 	now := time.Now()
 	res := &RunResult{
 		APIVersion: steps.APIVersion, Kind: "RunResult", Verb: x.verb, Pipeline: x.p.Name, Env: x.p.Env, Identity: x.id.String(), RunID: x.runID,
 		StartedAt: x.began.UTC(), FinishedAt: now.UTC(), DurationSeconds: now.Sub(x.began).Seconds(), Tool: x.r.Tool, Stages: []steps.Result{},
 	}
-	if x.r.Speed > 1 {
-		res.SimulatedSeconds = res.DurationSeconds * x.r.Speed
-	}
+	res.SimulatedSeconds = simulated(res.DurationSeconds, &x.cloud, x.r.Speed)
 	for _, s := range x.p.Stages {
 		st := x.states[s.Name]
 		if st.result.Stage == "" {
@@ -94,18 +80,29 @@ func (x *run) runResult() *RunResult {
 			Create: res.Changes.Create + c.Create, Update: res.Changes.Update + c.Update,
 			Delete: res.Changes.Delete + c.Delete, Keep: res.Changes.Keep + c.Keep,
 		}
-		if ended(r.Status) || r.Changed || x.verb != "run" && r.Status != steps.Destroyed {
-			res.Cost = plus(res.Cost, r.Cost)
+		if ended(r.Status) || r.Changed || x.verb != "run" && r.Status != steps.Destroyed || len(x.existing(st)) > 0 {
+			res.Cost = res.Cost.Plus(r.Cost)
 		}
 	}
+	res.Pruned = x.pruned
+	res.Changes.Delete += count(x.pruned).Delete
 	x.mu.Lock()
 	res.Warnings, res.Errors = x.warnings, weigh(x.errors)
 	x.mu.Unlock()
 	res.Status, res.Exit = x.verdict(res)
+	if signal, ok := errors.AsType[exitCoder](context.Cause(ctx)); ok && res.Status == steps.Canceled {
+		res.Exit = signal.ExitCode()
+	}
 	if res.Exit != 0 {
-		res.Next = x.next(res)
+		res.Untouched, res.Next = !x.touched, x.next(res)
 	}
 	return res
+}
+
+// exitCoder is the cause of a context that ended by a signal: SIGTERM's exit code is not that of Ctrl-C.
+type exitCoder interface {
+	error
+	ExitCode() int
 }
 
 // weigh puts what decides the exit code first: real failures, then what waits for approval; stages that were not started say nothing new.
@@ -136,7 +133,7 @@ func (x *run) verdict(res *RunResult) (steps.Status, int) {
 	switch {
 	case len(hard) == 0 && len(res.Errors) > 0:
 		return steps.Failed, steps.Partial.ExitCode() // only stages with continueOnError
-	case len(hard) == 0 && x.verb == "down":
+	case len(hard) == 0 && x.verb != "run":
 		return steps.Destroyed, 0
 	case len(hard) == 0:
 		return steps.Succeeded, 0
@@ -151,36 +148,60 @@ func (x *run) verdict(res *RunResult) (steps.Status, int) {
 	return status, first.Category.ExitCode()
 }
 
-// next says what exists now and how to go on or back.
+// next says what exists now and how to go on or back; nil where there is nothing to say.
 func (x *run) next(res *RunResult) *Next {
-	n := &Next{Resume: x.command(x.verb), BackOut: x.command("down")}
-	if x.verb == "run" {
-		var extra []string
-		for _, e := range res.Errors {
-			if e.Code == "NeedsApproval" {
-				extra = append(extra, "--approve", e.Stage)
-			}
+	n := &Next{}
+	var approve []string
+	for _, e := range res.Errors {
+		if e.Code == "NeedsApproval" {
+			approve = append(approve, "--approve", e.Stage)
 		}
-		n.Resume = x.command("run", append([]string{"--resume"}, extra...)...)
 	}
-	for _, s := range x.p.Stages {
-		st := x.states[s.Name]
-		have, planned := st.result.Resources, false
-		if len(have) == 0 {
-			planned = x.verb != "run" // down forgets its plans once it begins: what they would delete is there
-			have = st.plan.Changes
-			have = slices.DeleteFunc(slices.Clone(have), func(c steps.Change) bool { return c.Action == reconcile.Create })
+	switch {
+	case x.verb == "run" && (x.touched || len(approve) > 0):
+		n.Resume = x.command("run", append([]string{"--resume"}, approve...)...)
+	case x.touched:
+		n.Resume = x.command(x.verb)
+	}
+	if x.touched {
+		n.BackOut = x.command("down")
+	}
+	if x.touched || x.verb != "run" {
+		for _, s := range x.p.Stages {
+			st := x.states[s.Name]
+			there := x.existing(st)
+			n.Exists = append(n.Exists, there...)
+			n.AtMost = n.AtMost || len(there) > 0 && st.result.Cost != nil && !ended(st.result.Status)
 		}
-		for _, c := range have {
-			if planned && c.Action == reconcile.Delete {
-				c.Action = reconcile.Keep
-			}
-			if c.Action != reconcile.Delete && c.Action != reconcile.Refuse {
-				n.Exists = append(n.Exists, c)
-			}
-		}
+	}
+	if n.Resume == "" && len(n.Exists) == 0 {
+		return nil
 	}
 	return n
+}
+
+// existing is what is there of a stage, as far as this run saw: what it made or kept or had not come to, and what it had begun to make or
+// to remove.
+func (x *run) existing(st *state) []steps.Change {
+	down := x.verb != "run"
+	var out []steps.Change
+	seen := map[string]bool{}
+	for _, c := range st.result.Resources {
+		seen[c.Kind+"/"+c.Name] = true
+		if c.Action != reconcile.Refuse && (c.Action != reconcile.Delete || c.Unfinished) {
+			out = append(out, c)
+		}
+	}
+	for _, c := range st.plan.Changes {
+		if seen[c.Kind+"/"+c.Name] || c.Action == reconcile.Create || c.Action == reconcile.Refuse || c.Action == reconcile.Delete && !down {
+			continue
+		}
+		if down { // what a declined or refused down would have removed is there
+			c.Action = reconcile.Keep
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // command is how to call again, as a line for a shell.

@@ -52,6 +52,9 @@ func (x *run) survey(ctx context.Context, o RunOptions) {
 	used := x.used()
 	x.p.walk(x.p.Stages, x.p.before, x.parallel(), func(s *Stage) {
 		st := x.states[s.Name]
+		if st.done { // by this run, before it was overtaken
+			return
+		}
 		st.plan = StagePlan{Stage: s.Name, Step: s.Definition.Name, State: NotPlanned, Needs: s.Needs, Confirm: s.Confirm, Finally: s.Finally}
 		switch {
 		case ctx.Err() != nil:
@@ -86,6 +89,9 @@ func (x *run) used() map[string]bool {
 // guard turns a panic of a step into an error: one bad step must not take the others' results with it.
 func (x *run) guard(st *state, work func() error) (err error) {
 	defer func() {
+		if p, ok := errors.AsType[*reconcile.PanicError](err); ok { // in a goroutine of the step's, which has its own stack
+			x.log.Error("panic", "stage", st.stage.Name, "value", fmt.Sprint(p.Value), "stack", string(p.Stack))
+		}
 		if v := recover(); v != nil {
 			x.log.Error("panic", "stage", st.stage.Name, "value", fmt.Sprint(v), "stack", string(debug.Stack()))
 			err = &steps.Error{Code: "Panic", Category: steps.Internal, Message: fmt.Sprintf("%s: panic: %v", st.stage.Definition.Name, v), Hints: []string{"this is a bug in pipectl; the log has its stack"}}
@@ -96,7 +102,22 @@ func (x *run) guard(st *state, work func() error) (err error) {
 
 // plan finds out what a selected stage would change. It may run again, when values that were missing are known.
 func (x *run) plan(ctx context.Context, st *state, force bool) error {
-	ready, err := x.inputs(st)
+	defer x.annotate(st)
+	return x.find(ctx, st, force)
+}
+
+// annotate makes one list of what the plan and the preflight noted, and tells what of the plan's notes was not told yet.
+func (x *run) annotate(st *state) {
+	for _, n := range st.plan.Forecast.Notes {
+		x.heard(st, steps.Event{Type: steps.Diagnostic, Message: n})
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	st.plan.Forecast.Notes = union(st.plan.Forecast.Notes, st.notes)
+}
+
+func (x *run) find(ctx context.Context, st *state, force bool) error {
+	ready, err := x.inputs(ctx, st)
 	if err != nil || st.plan.State == WhenFalse {
 		return err
 	}
@@ -112,7 +133,7 @@ func (x *run) plan(ctx context.Context, st *state, force bool) error {
 		if raw, found, err := def.Observe(ctx, env, st.in.Input); err == nil && found {
 			st.plan.State, st.plan.Outputs = AllKeep, raw
 			x.setStatus(st, steps.Skipped)
-			return x.setOutputs(st, raw)
+			return x.setOutputs(ctx, st, raw)
 		}
 	}
 	p, err := def.Plan(ctx, env, st.in.Input)
@@ -127,15 +148,26 @@ func (x *run) plan(ctx context.Context, st *state, force bool) error {
 	if err := x.keeps(ctx, st); err != nil {
 		return err
 	}
-	if st.plan.State == AllKeep && !force {
+	if doctor := x.verb == "doctor"; st.plan.State == AllKeep && (!force || doctor) {
 		x.setStatus(st, steps.Skipped)
-		return x.setOutputs(st, st.plan.Outputs)
+		if doctor {
+			x.anew(ctx, st)
+		}
+		return x.setOutputs(ctx, st, st.plan.Outputs)
 	}
 	st.plan.State = HasChanges
 	if err := x.foresee(st, p.Foreseen); err != nil {
 		return err
 	}
 	return def.Preflight(ctx, env, st.in.Input)
+}
+
+// anew looks at what would be needed to make a stage again that has nothing to do. A run does not ask for that, so what is missing is no
+// problem of it: the home of a Jenkins that has moved needs no old Jenkins any more.
+func (x *run) anew(ctx context.Context, st *state) {
+	for _, err := range flatten(st.stage.Definition.Preflight(ctx, x.env(st), st.in.Input)) {
+		x.heard(st, steps.Event{Type: steps.Diagnostic, Message: "nothing to do, but to do it again: " + err.Error()})
+	}
 }
 
 // distinct drops an error that says what another already did.
@@ -147,7 +179,7 @@ func distinct(err, said error) error {
 }
 
 // inputs evaluates `when` and `with`; ready says that all is known.
-func (x *run) inputs(st *state) (ready bool, err error) {
+func (x *run) inputs(ctx context.Context, st *state) (ready bool, err error) {
 	v := x.values()
 	st.plan.Deferred = nil
 	if w := st.stage.when; w != nil {
@@ -160,14 +192,14 @@ func (x *run) inputs(st *state) (ready bool, err error) {
 		case val == false:
 			st.plan.State = WhenFalse
 			x.setStatus(st, steps.Skipped)
-			return false, x.setOutputs(st, nil)
+			return false, x.setOutputs(ctx, st, nil)
 		}
 	}
 	in, problems := st.stage.evaluate(x.p, v)
 	if len(problems) > 0 {
 		return false, problems
 	}
-	st.in = in
+	st.in, st.plan.InputsDigest = in, in.digest
 	st.plan.Deferred = append(st.plan.Deferred, in.deferred...)
 	return len(st.plan.Deferred) == 0 && len(in.Partial) == 0, nil
 }
@@ -208,10 +240,13 @@ func onlyKeeps(cs []steps.Change) bool {
 	return !slices.ContainsFunc(cs, func(c steps.Change) bool { return c.Action != reconcile.Keep })
 }
 
+// count counts what was done; what was only begun is not.
 func count(cs []steps.Change) steps.Counts {
 	var n steps.Counts
 	for _, c := range cs {
-		n.Add(c.Action)
+		if !c.Unfinished {
+			n.Add(c.Action)
+		}
 	}
 	return n
 }
@@ -240,7 +275,7 @@ func (x *run) derive(ctx context.Context, st *state, fromStore bool) error {
 		case err != nil: // told already; what exists is looked at instead
 		case x.usable(old, in.digest):
 			x.setStatus(st, old.Status)
-			return x.setOutputs(st, old.Outputs)
+			return x.setOutputs(ctx, st, old.Outputs)
 		}
 	}
 	raw, found, err := st.stage.Definition.Observe(ctx, x.env(st), in.Input)
@@ -252,7 +287,7 @@ func (x *run) derive(ctx context.Context, st *state, fromStore bool) error {
 		return nil
 	}
 	x.setStatus(st, steps.Skipped)
-	return x.setOutputs(st, raw)
+	return x.setOutputs(ctx, st, raw)
 }
 
 // usable reports whether a stored result still tells the outputs: of this identity, well ended, and made from the same inputs where

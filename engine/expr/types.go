@@ -66,7 +66,7 @@ func (t *Types) Of(rt reflect.Type) *Type {
 		return t.Of(rt.Elem())
 	}
 	switch {
-	case rt == reflect.TypeFor[steps.Secret]():
+	case rt == reflect.TypeFor[steps.Secret](), rt == reflect.TypeFor[steps.Sensitive]():
 		return SecretType
 	case slices.Contains(writtenAsText, rt):
 		return types.StringType

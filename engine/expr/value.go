@@ -11,6 +11,8 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
+
+	"pipectl.dev/steps"
 )
 
 // Secret stands for a secret param in an expression: it has a name and no value.
@@ -89,8 +91,8 @@ func nativeMap(v traits.Mapper) (any, error) {
 	return out, nil
 }
 
-// FromJSON decodes JSON as expressions see it. Numbers are int64 or float64 by the Go type rt, since JSON does not tell 1.0 from 1;
-// rt may be nil where no type is known.
+// FromJSON decodes JSON as expressions see it. Numbers are int64 or float64 by the Go type rt, since JSON does not tell 1.0 from 1, and
+// references to sensitive values are secrets of that name; rt may be nil where no type is known.
 func FromJSON(raw []byte, rt reflect.Type) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -117,6 +119,10 @@ func typed(v any, rt reflect.Type) any {
 			v[i] = typed(v[i], elem)
 		}
 	case map[string]any:
+		if rt == reflect.TypeFor[steps.Sensitive]() {
+			name, _ := v["sensitive"].(string)
+			return Secret{Name: name}
+		}
 		for k := range v {
 			v[k] = typed(v[k], elemType(rt, k))
 		}

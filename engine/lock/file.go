@@ -27,7 +27,10 @@ func NewFile(dir string) *File { return &File{dir} }
 // poll is how often a held lock is tried again: flock has no wait that ends with a context.
 const poll = 200 * time.Millisecond
 
-type fileLease struct{ f *os.File }
+type fileLease struct {
+	f      *os.File
+	before string
+}
 
 // path turns a key into a file name that people recognise and that two keys never share.
 func (l *File) path(key string) string {
@@ -53,29 +56,56 @@ func (l *File) Lock(ctx context.Context, key string, by steps.Holder, wait time.
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	deadline := time.Now().Add(wait)
-	for {
+	lease, err := steps.AwaitLock(ctx, key, wait, poll, func() (steps.Lease, *steps.Holder, error) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			break
+		if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+			other, _ := read(f) // a holder that is just writing its name is nobody yet
+			return nil, &other, nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", f.Name(), err)
 		}
-		if left := time.Until(deadline); left <= 0 {
-			holder, _ := read(f) // a holder that is just writing its name is nobody yet
-			return nil, errors.Join(steps.Locked(key, holder), f.Close())
+		before := ""
+		if last, err := read(f); err == nil {
+			before = last.Turn()
 		}
-		select {
-		case <-time.After(min(poll, time.Until(deadline))):
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), f.Close())
+		if err := write(f, by); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		return &fileLease{f, before}, nil, nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return lease, nil
+}
+
+// Look implements engine.Locker. Trying a lock would be to hold it for a moment, which another process could meet; so the kernel is
+// asked by a shared lock, which keeps out only who tries at the same moment, and is tried again by it.
+func (l *File) Look(_ context.Context, keys []string, _ steps.Holder) (map[string]steps.LockState, error) {
+	out := make(map[string]steps.LockState, len(keys))
+	for _, key := range keys {
+		f, err := os.Open(l.path(key))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("lock: %w", err)
+		}
+		var st steps.LockState
+		last, readErr := read(f)
+		if readErr == nil {
+			st.Turn = last.Turn()
+		}
+		if errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK) {
+			st.Holder = &last
+		}
+		out[key] = st
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("lock: %w", err)
 		}
 	}
-	if err := write(f, by); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
-	}
-	return &fileLease{f}, nil
+	return out, nil
 }
 
 func write(f *os.File, by steps.Holder) error {
@@ -122,15 +152,18 @@ func (l *File) Unlock(_ context.Context, key string) (*steps.Holder, error) {
 	}
 }
 
-// Release implements steps.Lease.
+// Release implements steps.Lease. The file keeps its content: who had the lock last.
 func (l *fileLease) Release(context.Context) error {
 	if l.f == nil {
 		return nil
 	}
 	f := l.f
 	l.f = nil
-	return errors.Join(f.Truncate(0), f.Close())
+	return f.Close()
 }
+
+// Before implements steps.Lease.
+func (l *fileLease) Before() string { return l.before }
 
 // Lost implements steps.Lease: the kernel takes a file lock from nobody.
 func (l *fileLease) Lost() <-chan struct{} { return nil }

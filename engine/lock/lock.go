@@ -14,17 +14,19 @@ import (
 type Memory struct {
 	mu   sync.Mutex
 	held map[string]*lease
+	last map[string]string // turn of who took it last
 }
 
 // NewMemory returns a Memory where nothing is locked.
-func NewMemory() *Memory { return &Memory{held: map[string]*lease{}} }
+func NewMemory() *Memory { return &Memory{held: map[string]*lease{}, last: map[string]string{}} }
 
 type lease struct {
-	m    *Memory
-	key  string
-	by   steps.Holder
-	gone chan struct{} // closed when it is free again
-	lost chan struct{} // closed when somebody else freed it
+	m      *Memory
+	key    string
+	by     steps.Holder
+	before string
+	gone   chan struct{} // closed when it is free again
+	lost   chan struct{} // closed when somebody else freed it
 }
 
 // Lock implements engine.Locker.
@@ -52,9 +54,24 @@ func (m *Memory) try(key string, by steps.Holder) (mine, other *lease) {
 	if l := m.held[key]; l != nil {
 		return nil, l
 	}
-	l := &lease{m: m, key: key, by: by, gone: make(chan struct{}), lost: make(chan struct{})}
-	m.held[key] = l
+	l := &lease{m: m, key: key, by: by, before: m.last[key], gone: make(chan struct{}), lost: make(chan struct{})}
+	m.held[key], m.last[key] = l, by.Turn()
 	return l, nil
+}
+
+// Look implements engine.Locker.
+func (m *Memory) Look(_ context.Context, keys []string, _ steps.Holder) (map[string]steps.LockState, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string]steps.LockState{}
+	for _, k := range keys {
+		st := steps.LockState{Turn: m.last[k]}
+		if l := m.held[k]; l != nil {
+			st.Holder = &l.by
+		}
+		out[k] = st
+	}
+	return out, nil
 }
 
 // Unlock implements engine.Locker.
@@ -81,6 +98,9 @@ func (l *lease) Release(context.Context) error {
 	}
 	return nil
 }
+
+// Before implements steps.Lease.
+func (l *lease) Before() string { return l.before }
 
 // Lost implements steps.Lease.
 func (l *lease) Lost() <-chan struct{} { return l.lost }

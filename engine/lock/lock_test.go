@@ -59,6 +59,47 @@ func TestBothLocksKeepTheSecondOutAndNameTheFirst(t *testing.T) {
 	}
 }
 
+func TestALookTellsWhoHoldsAndWhoseTurnItWas(t *testing.T) {
+	t.Parallel()
+	for name, l := range map[string]engine.Locker{"file": lock.NewFile(t.TempDir() + "/locks"), "memory": lock.NewMemory()} {
+		look := func() steps.LockState {
+			t.Helper()
+			all, err := l.Look(t.Context(), []string{"k", "other"}, holder())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all["k"]
+		}
+		if st := look(); st.Holder != nil || st.Turn != "" {
+			t.Errorf("%s: a lock that nobody took: %+v", name, st)
+		}
+		first, err := l.Lock(t.Context(), "k", holder(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := look()
+		if held.Holder == nil || held.Holder.Who != "ann" || held.Turn != holder().Turn() {
+			t.Errorf("%s: while held: %+v", name, held)
+		}
+		if err := first.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if st := look(); st.Holder != nil || st.Turn != held.Turn {
+			t.Errorf("%s: when free: %+v", name, st)
+		}
+		next := holder()
+		next.RunID = "r2"
+		second, err := l.Lock(t.Context(), "k", next, 0)
+		if err != nil || second.Before() != held.Turn {
+			t.Fatalf("%s: taken after turn %q: %v", name, second.Before(), err)
+		}
+		if st := look(); st.Turn == held.Turn {
+			t.Errorf("%s: the turn did not change", name)
+		}
+		_ = second.Release(t.Context())
+	}
+}
+
 func TestUnlock(t *testing.T) {
 	t.Parallel()
 	file := lock.NewFile(t.TempDir())
