@@ -2,6 +2,7 @@ package provisioneks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"pipectl.dev/cloud/owned"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/reconcile"
+	"pipectl.dev/steps/wait"
 )
 
 func cluster(sp Spec, needs []string) resource {
@@ -31,26 +33,15 @@ func cluster(sp Spec, needs []string) resource {
 		},
 		Create: func(ctx context.Context, s *state) error {
 			defer s.look.cluster.Changed()
-			s.markMade(kindCluster, sp.Name)
-			version, err := s.newVersion(ctx)
-			if err != nil {
-				return err
-			}
-			return s.spread(ctx, clusterRole, func(ctx context.Context) error {
-				_, err := s.aws.EKS.CreateCluster(ctx, s.createInput(version))
-				if cloud.IsExists(err) { // our own call, sent twice after a lost answer
-					return nil
-				}
-				return err
-			})
+			return s.createCluster(ctx)
 		},
-		Update: func(ctx context.Context, s *state, drift []string) error {
+		Update: func(ctx context.Context, s *state, _ []string) error {
 			defer s.look.cluster.Changed()
-			return s.updateCluster(ctx, drift)
+			return s.updateCluster(ctx)
 		},
 		Delete: func(ctx context.Context, s *state) error {
 			defer s.look.cluster.Changed()
-			_, err := s.aws.EKS.DeleteCluster(ctx, &eks.DeleteClusterInput{Name: &sp.Name})
+			_, err := cloud.EKS(s.aws).DeleteCluster(ctx, &eks.DeleteClusterInput{Name: &sp.Name})
 			return err
 		},
 	}
@@ -86,11 +77,38 @@ func (s *state) clusterStatus(c *ekstypes.Cluster) (status, error) {
 		return st, &steps.Error{Code: "ClusterFailed", Category: steps.Unhealthy, Message: "the control plane failed: " + clusterIssues(c),
 			Hints: []string{"remove it by `pipectl down`, then run again"}}
 	case ekstypes.ClusterStatusDeleting:
-		return st, &steps.Error{Code: "ClusterDeleting", Category: steps.Conflict, Retryable: true, Message: "the cluster is being deleted",
-			Hints: []string{"run again in about 3 minutes"}}
+		if s.madeNow(kindCluster, s.spec.Name) {
+			return st, &steps.Error{Code: "ClusterDeleting", Category: steps.Conflict, Retryable: true, Message: "somebody deletes the cluster while it is made",
+				Hints: []string{"run again in about 3 minutes"}}
+		}
+		st.Drift = []string{"status: have DELETING, want ACTIVE"} // by a `down` that was cut off: it is awaited, then made anew
+		return st, nil
 	}
 	st.Drift = s.clusterDrift(c)
 	return st, nil
+}
+
+func (s *state) createCluster(ctx context.Context) error {
+	s.markMade(kindCluster, s.spec.Name)
+	version, err := s.newVersion(ctx)
+	if err != nil {
+		return err
+	}
+	return s.spread(ctx, clusterRole, func(ctx context.Context) error {
+		for {
+			_, err := cloud.EKS(s.aws).CreateCluster(ctx, s.createInput(version))
+			if cloud.IsExists(err) { // our own call, sent twice after a lost answer
+				return nil
+			}
+			var unsupported *ekstypes.UnsupportedAvailabilityZoneException
+			if !errors.As(err, &unsupported) {
+				return err
+			}
+			if err := s.leaveOut(unsupported.ValidZones); err != nil {
+				return err
+			}
+		}
+	})
 }
 
 func clusterIssues(c *ekstypes.Cluster) string {
@@ -112,7 +130,7 @@ func (s *state) clusterDrift(c *ekstypes.Cluster) []string {
 	have, want := aws.ToString(c.Version), s.spec.Version
 	switch {
 	case want == "" || want == have:
-	case minor(want) == minor(have)+1:
+	case minor(want) > minor(have):
 		d.Mend("version", have, want)
 	default:
 		d.Fixed("version", have, want)
@@ -125,7 +143,9 @@ func (s *state) clusterDrift(c *ekstypes.Cluster) []string {
 		}
 	}
 	d.Mend("logging", logsOn(c.Logging), sortedCopy(s.spec.Logging))
-	if key := encryptionKey(c); s.spec.KMSKeyARN != "" || key != "" {
+	if key := encryptionKey(c); key == "" {
+		d.Mend("kmsKeyArn", key, s.spec.KMSKeyARN)
+	} else { // for ever
 		d.Fixed("kmsKeyArn", key, s.spec.KMSKeyARN)
 	}
 	return d
@@ -181,12 +201,39 @@ func (s *state) clusterSubnets() []string {
 	return ids
 }
 
-// controlPlaneSubnets are where EKS puts its network interfaces: the private ones, where there are two.
+// controlPlaneSubnets are where EKS puts its network interfaces: the private ones, where there are two. None in a zone that EKS has
+// refused in this run.
 func (s *state) controlPlaneSubnets() []*subnetPart {
+	list := s.subnets()
 	if len(s.lay.private) >= 2 {
-		return s.lay.private
+		list = s.lay.private
 	}
-	return s.subnets()
+	if len(s.planeZones) == 0 {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(p *subnetPart) bool { return !slices.Contains(s.planeZones, p.zone) })
+}
+
+// leaveOut takes the control plane out of zones that EKS does not want it in. Nodes may stay there. Which zones these are changes, and
+// names mean another zone in every account; so what EKS says counts for more than what the preflight knows.
+func (s *state) leaveOut(valid []string) error {
+	var bad []string
+	left := map[string]bool{}
+	for _, p := range s.controlPlaneSubnets() {
+		if slices.Contains(valid, p.zone) {
+			left[p.zone] = true
+		} else {
+			bad = append(bad, p.zone)
+		}
+	}
+	bad = sortedCopy(bad)
+	if len(left) < 2 || len(bad) == 0 {
+		return precondition("UnsupportedZone", fmt.Sprintf("network: EKS makes no control plane in %s, and needs subnets in two zones of %s", strings.Join(bad, ", "), strings.Join(valid, ", ")),
+			"remove the cluster by `pipectl down`, then set network.zones to some of "+strings.Join(valid, ", "))
+	}
+	s.planeZones = valid
+	s.env.Note("EKS makes no control plane in " + strings.Join(bad, ", ") + ": it is made in the other zones of the network")
+	return nil
 }
 
 func (s *state) createInput(version string) *eks.CreateClusterInput {
@@ -201,7 +248,7 @@ func (s *state) createInput(version string) *eks.CreateClusterInput {
 	}
 	in.ResourcesVpcConfig.SubnetIds = s.clusterSubnets()
 	if s.spec.KMSKeyARN != "" {
-		in.EncryptionConfig = []ekstypes.EncryptionConfig{{Provider: &ekstypes.Provider{KeyArn: &s.spec.KMSKeyARN}, Resources: []string{"secrets"}}}
+		in.EncryptionConfig = s.encryption()
 	}
 	return in
 }
@@ -233,33 +280,79 @@ func (s *state) logging() *ekstypes.Logging {
 	return &ekstypes.Logging{ClusterLogging: sets}
 }
 
-// updateCluster makes one change after the other: EKS allows one at a time.
-func (s *state) updateCluster(ctx context.Context, drift []string) error {
+// updateCluster makes one change after the other: EKS allows one at a time, and one that an interrupted run began may still be going on.
+// What is left to do is therefore looked up before each.
+func (s *state) updateCluster(ctx context.Context) error {
+	for before := []string(nil); ; {
+		c, err := s.atRest(ctx)
+		if err != nil {
+			return err
+		}
+		if c == nil { // it was being deleted
+			return s.createCluster(ctx)
+		}
+		drift := s.clusterDrift(c)
+		if len(drift) == 0 {
+			return nil
+		}
+		if err := progress(before, drift); err != nil {
+			return err
+		}
+		u, err := s.nextUpdate(ctx, c, drift)
+		if busy(err) {
+			continue // somebody's update has begun since
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.updated(ctx, "", u); err != nil {
+			return err
+		}
+		before = drift
+	}
+}
+
+// busy reports that another update of the cluster or node group is going on.
+func busy(err error) bool {
+	return cloud.Code(err) == "ResourceInUseException" && (cloud.Says(err, "update in progress") || cloud.Says(err, "not currently in Active State") || cloud.Says(err, "currently not in Active State"))
+}
+
+// atRest waits until the cluster is neither updated nor deleted, and gives it as it then is, nil when it is gone.
+func (s *state) atRest(ctx context.Context) (*ekstypes.Cluster, error) {
+	var c *ekstypes.Cluster
+	report := func(p wait.Progress) { s.env.WaitingFor("the cluster is "+p.Detail, p) }
+	o := wait.Options{Timeout: time.Hour, Min: 5 * time.Second, Speed: s.aws.Speed, Report: report}
+	err := wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
+		var err error
+		c, err = s.describeCluster(ctx)
+		if cloud.IsTransient(err) {
+			return false, "no answer", nil
+		}
+		if c == nil || err != nil {
+			return true, "", err
+		}
+		return c.Status != ekstypes.ClusterStatusUpdating && c.Status != ekstypes.ClusterStatusDeleting, string(c.Status), nil
+	})
+	return c, err
+}
+
+// nextUpdate asks for the first of the changes that drift names: who may reach the cluster before what it logs, its version last.
+func (s *state) nextUpdate(ctx context.Context, c *ekstypes.Cluster, drift []string) (*ekstypes.Update, error) {
 	token := func(what string) *string { return s.token(kindCluster, s.spec.Name, what, drift) }
-	if owned.Of(drift, "logging") {
-		o, err := s.aws.EKS.UpdateClusterConfig(ctx, &eks.UpdateClusterConfigInput{Name: &s.spec.Name, Logging: s.logging(), ClientRequestToken: token("logging")})
-		if err != nil {
-			return err
-		}
-		if err := s.updated(ctx, "", o.Update); err != nil {
-			return err
-		}
+	in := &eks.UpdateClusterConfigInput{Name: &s.spec.Name}
+	switch {
+	case owned.Of(drift, "endpoint.public") || owned.Of(drift, "endpoint.private") || owned.Of(drift, "endpoint.publicCIDRs"):
+		in.ResourcesVpcConfig, in.ClientRequestToken = s.endpointConfig(), token("endpoint")
+	case owned.Of(drift, "logging"):
+		in.Logging, in.ClientRequestToken = s.logging(), token("logging")
+	case owned.Of(drift, "kmsKeyArn"):
+		return s.encrypt(ctx, token("kms"))
+	default:
+		return s.nextMinor(ctx, aws.ToString(c.Version), token("version"))
 	}
-	if owned.Of(drift, "endpoint.public") || owned.Of(drift, "endpoint.private") || owned.Of(drift, "endpoint.publicCIDRs") {
-		o, err := s.aws.EKS.UpdateClusterConfig(ctx, &eks.UpdateClusterConfigInput{Name: &s.spec.Name, ResourcesVpcConfig: s.endpointConfig(), ClientRequestToken: token("endpoint")})
-		if err != nil {
-			return err
-		}
-		if err := s.updated(ctx, "", o.Update); err != nil {
-			return err
-		}
+	o, err := cloud.EKS(s.aws).UpdateClusterConfig(ctx, in)
+	if err != nil {
+		return nil, err
 	}
-	if owned.Of(drift, "version") {
-		o, err := s.aws.EKS.UpdateClusterVersion(ctx, &eks.UpdateClusterVersionInput{Name: &s.spec.Name, Version: &s.spec.Version, ClientRequestToken: token("version")})
-		if err != nil {
-			return err
-		}
-		return s.updated(ctx, "", o.Update)
-	}
-	return nil
+	return o.Update, nil
 }

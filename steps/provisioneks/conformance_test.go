@@ -10,7 +10,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	steptest.Run(t, provisioneks.New(nil), steptest.Harness{Virtual: true, World: func(t *testing.T) steptest.World {
+	steptest.Run(t, provisioneks.New(nil, nil), steptest.Harness{Virtual: true, World: func(t *testing.T) steptest.World {
 		w := cloudtest.New(t, emulator.Options{Seed: 8})
 		foreign := func(t *testing.T) func() string {
 			arn := w.SeedRole("blog-cluster", `{"Version":"2012-10-17","Statement":[]}`)
@@ -23,6 +23,6 @@ func TestConformance(t *testing.T) {
 				return "the role of somebody else is gone"
 			}
 		}
-		return w.Steptest(provisioneks.New(w.Open), post, foreign)
+		return w.Steptest(provisioneks.New(w.Open, nil), post, foreign)
 	}})
 }

@@ -3,7 +3,6 @@ package provisioneks
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,45 +14,43 @@ import (
 	"pipectl.dev/steps/reconcile"
 )
 
-// Usual seconds on the critical path.
+// What the critical path waits for besides a resource's own Expect.
 const (
-	beforeCluster = 12 // role, VPC and subnets, and IAM's spreading of the role
-	clusterTime   = 510
-	groupTime     = 115
-	updateTime    = 90
+	roleSpreads = 10 * time.Second // IAM, until EKS can assume a role
+	updateTime  = 90 * time.Second
+	moment      = 5 * time.Second   // of a change that waits for nothing
+	wholeTime   = 640 * time.Second // from nothing: role and subnets, control plane, nodes
 )
 
 func (s *state) forecast(ctx context.Context, changes []steps.Change) (steps.Forecast, error) {
-	f := steps.Forecast{Seconds: seconds(changes)}
+	f := steps.Forecast{Seconds: s.seconds(changes)}
 	version, extended, err := s.versionNotes(ctx, &f)
 	if err != nil {
 		return f, err
 	}
-	f.Cost, err = s.cost(version, extended)
-	return f, err
+	f.Cost = s.cost(version, extended)
+	return f, nil
 }
 
-func seconds(changes []steps.Change) float64 {
-	total := 0.0
-	does := func(kind string, v steps.Verb) bool {
-		return slices.ContainsFunc(changes, func(c steps.Change) bool { return c.Kind == kind && c.Action == v })
+// seconds is the time along the critical path of what changes.
+func (s *state) seconds(changes []steps.Change) float64 {
+	if keepsAll(changes) {
+		return 0
 	}
-	if does(kindCluster, reconcile.Create) {
-		total += beforeCluster + clusterTime
+	usual := func(r resource, v steps.Verb) time.Duration {
+		slow := r.Kind == kindCluster || r.Kind == kindGroup
+		switch {
+		case v == reconcile.Update && slow:
+			return updateTime
+		case v == reconcile.Update:
+			return 0
+		case r.Kind == kindRolePolicy:
+			return roleSpreads
+		default:
+			return r.Expect
+		}
 	}
-	if does(kindCluster, reconcile.Update) {
-		total += updateTime
-	}
-	switch {
-	case does(kindGroup, reconcile.Create):
-		total += groupTime
-	case does(kindGroup, reconcile.Update):
-		total += updateTime
-	}
-	if total == 0 && !keepsAll(changes) {
-		total = 5
-	}
-	return total
+	return max(reconcile.Expected(s.resources(), changes, usual), moment).Seconds()
 }
 
 // versionNotes says what version the cluster has or will have, and what its reader should know about it.
@@ -84,9 +81,11 @@ func (s *state) versionNotes(ctx context.Context, f *steps.Forecast) (version st
 		extended = v.VersionStatus == ekstypes.VersionStatusExtendedSupport
 		switch {
 		case extended:
-			f.Notes = append(f.Notes, fmt.Sprintf("Kubernetes %s is in extended support: the control plane costs 0.60 instead of 0.10 USD an hour, until %s", version, day(v.EndOfExtendedSupportDate)))
+			f.Notes = append(f.Notes, fmt.Sprintf("Kubernetes %s is in extended support since %s: the control plane costs %s, until it ends %s and EKS upgrades the cluster by itself", version,
+				day(v.EndOfStandardSupportDate), s.surcharge(), day(v.EndOfExtendedSupportDate)))
 		case v.EndOfStandardSupportDate != nil && time.Until(*v.EndOfStandardSupportDate) < 90*24*time.Hour:
-			f.Notes = append(f.Notes, fmt.Sprintf("standard support of Kubernetes %s ends %s; then the control plane costs 0.60 instead of 0.10 USD an hour", version, day(v.EndOfStandardSupportDate)))
+			f.Notes = append(f.Notes, fmt.Sprintf("standard support of Kubernetes %s ends %s; then the control plane costs %s, until %s", version,
+				day(v.EndOfStandardSupportDate), s.surcharge(), day(v.EndOfExtendedSupportDate)))
 		}
 	}
 	if s.cluster != nil && newest != version {
@@ -95,12 +94,22 @@ func (s *state) versionNotes(ctx context.Context, f *steps.Forecast) (version st
 	return version, extended, nil
 }
 
+// surcharge compares the prices of a control plane in extended and in standard support.
+func (s *state) surcharge() string {
+	more, known := s.aws.Prices.Hourly(s.aws.Region, "eks:extended")
+	less, both := s.aws.Prices.Hourly(s.aws.Region, "eks:standard")
+	if !known || !both {
+		return "more"
+	}
+	return fmt.Sprintf("%.2f instead of %.2f USD an hour (%.0f USD more a month)", more, less, (more-less)*steps.HoursPerMonth)
+}
+
 // versions are the Kubernetes versions that EKS makes clusters of.
 func (s *state) versions(ctx context.Context) ([]ekstypes.ClusterVersionInformation, error) {
 	var all []ekstypes.ClusterVersionInformation
 	in := &eks.DescribeClusterVersionsInput{}
 	for {
-		o, err := s.aws.EKS.DescribeClusterVersions(ctx, in)
+		o, err := cloud.EKS(s.aws).DescribeClusterVersions(ctx, in)
 		if err != nil {
 			return nil, err
 		}
@@ -135,12 +144,8 @@ func (s *state) newVersion(ctx context.Context) (string, error) {
 	return "", precondition("NoDefaultVersion", "EKS names no default Kubernetes version", "set `version`")
 }
 
-func (s *state) cost(version string, extended bool) (*steps.Cost, error) {
-	prices, err := cloud.Prices()
-	if err != nil {
-		return nil, err
-	}
-	b := prices.Bill(s.aws.Region)
+func (s *state) cost(version string, extended bool) *steps.Cost {
+	b := s.aws.Prices.Bill(s.aws.Region)
 	plane := "eks:standard"
 	if extended {
 		plane = "eks:extended"
@@ -148,15 +153,15 @@ func (s *state) cost(version string, extended bool) (*steps.Cost, error) {
 	b.Add("control plane "+version, plane, 1, false)
 	for _, g := range s.spec.NodeGroups {
 		n := float64(*g.Desired)
-		if len(g.InstanceTypes) > 0 && g.CapacityType == "ON_DEMAND" {
-			b.Add(fmt.Sprintf("%s: %v x %s", g.Name, n, g.InstanceTypes[0]), g.InstanceTypes[0], n, false)
-		} else {
-			b.Add(fmt.Sprintf("%s: %v spot instances", g.Name, n), "spot", n, false)
+		what, item := g.InstanceTypes[0], g.InstanceTypes[0]
+		if g.CapacityType != "ON_DEMAND" {
+			what, item = "spot "+what, "spot:"+item
 		}
+		b.Add(fmt.Sprintf("%s: %v x %s", g.Name, n, what), item, n, false)
 		b.Add(fmt.Sprintf("%s: %v x %d GiB gp3", g.Name, n, g.DiskSize), "gp3:gb-month", n*float64(g.DiskSize), false)
 	}
 	nats := float64(len(s.lay.nats))
 	b.Add(fmt.Sprintf("%v NAT gateway", nats), "nat", nats, false)
 	b.Add(fmt.Sprintf("%v public IPv4 address", nats), "ipv4", nats, false)
-	return b.Cost("traffic", "load balancers", "CloudWatch logs"), nil
+	return b.Cost(cloud.PaidByUse...)
 }

@@ -50,14 +50,15 @@ type groupPart struct {
 	templateID      string
 	templateVersion string
 	arn             string
-	zones           []string
+	short           []string // zones that had no room for its nodes: it is made without them
+	diagnosed       bool     // it was looked into why its nodes do not join
 }
 
 // plan lays out what the spec wants.
 func (s *state) layOut(zones []string) error {
 	n := s.spec.Network
 	l := layout{zones: zones}
-	if n.VPCID == "" {
+	if !n.exists() {
 		l.private = s.subnetParts("private", n.PrivateSubnets, zones)
 		l.public = s.subnetParts("public", n.PublicSubnets, zones)
 		s.tableParts(&l)
@@ -67,7 +68,7 @@ func (s *state) layOut(zones []string) error {
 		}
 	}
 	nodes := l.private
-	if n.VPCID == "" && n.NAT == "none" {
+	if !n.exists() && n.NAT == "none" {
 		nodes = l.public
 	}
 	for i, g := range s.spec.NodeGroups {
@@ -75,7 +76,6 @@ func (s *state) layOut(zones []string) error {
 		for _, sub := range nodes {
 			if len(g.Zones) == 0 || slices.Contains(g.Zones, sub.zone) {
 				p.subnets = append(p.subnets, sub)
-				p.zones = append(p.zones, sub.zone)
 			}
 		}
 		l.groups = append(l.groups, p)

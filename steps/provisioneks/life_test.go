@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/google/go-cmp/cmp"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/cloudtest"
@@ -36,7 +38,7 @@ func TestMakespanStaysNearTheLowerBoundWhateverAWSTakes(t *testing.T) {
 	for seed := range int64(12) {
 		synctest.Test(t, func(t *testing.T) {
 			w := cloudtest.New(t, emulator.Options{Seed: seed, Jitter: true})
-			d, in := provisioneks.New(w.Open), cloudtest.Input(t, post)
+			d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, post)
 			start, mark := time.Now(), w.Mark()
 			if _, err := w.Apply(t.Context(), d, in); err != nil {
 				t.Fatal(err)
@@ -64,7 +66,7 @@ func TestInterruptedWhileTheClusterIsMadeCarriesOn(t *testing.T) {
 		t.Run(after.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := cloudtest.New(t, emulator.Options{Seed: 41})
-				d, in := provisioneks.New(w.Open), cloudtest.Input(t, post)
+				d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, post)
 				ctx, cancel := context.WithTimeout(t.Context(), after)
 				defer cancel()
 				if _, err := w.Apply(ctx, d, in); err == nil {
@@ -87,7 +89,7 @@ func TestInterruptedWhileTheClusterIsMadeCarriesOn(t *testing.T) {
 func TestPlanTellsThatAClusterIsStillComing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 42})
-		d, in := provisioneks.New(w.Open), cloudtest.Input(t, "{name: blog, network: {nat: none}}")
+		d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, "{name: blog, network: {nat: none}}")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, _ = w.Apply(ctx, d, in)
@@ -101,19 +103,19 @@ func TestPlanTellsThatAClusterIsStillComing(t *testing.T) {
 func TestDriftIsNamedFieldByFieldThenMended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 43})
-		d, in := provisioneks.New(w.Open), cloudtest.Input(t, post)
+		d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, post)
 		raw, err := w.Apply(t.Context(), d, in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		changed := strings.NewReplacer("endpoint: {public: true}", "endpoint: {public: true, publicCIDRs: [203.0.113.7/32]}\nlogging: [audit]",
+		changed := strings.NewReplacer("endpoint: {public: true}", "endpoint: {public: true, publicCIDRs: [198.51.100.0/24]}\nlogging: [audit]",
 			"desired: 2, max: 3", "desired: 2, max: 5, labels: {team: web}, diskSize: 30").Replace(post)
 		p, err := d.Plan(t.Context(), w.Env(), cloudtest.Input(t, changed))
 		if err != nil {
 			t.Fatal(err)
 		}
 		text := fmt.Sprint(p.Changes)
-		for _, field := range []string{"endpoint.publicCIDRs: have [0.0.0.0/0], want [203.0.113.7/32]", "logging: have none, want [audit]", "max: have 3, want 5", "labels: have none, want [team=web]", "diskSize: have 20, want 30"} {
+		for _, field := range []string{"endpoint.publicCIDRs: have [0.0.0.0/0], want [198.51.100.0/24]", "logging: have none, want [audit]", "max: have 3, want 5", "labels: have none, want [team=web]", "diskSize: have 20, want 30"} {
 			if !strings.Contains(text, field) {
 				t.Errorf("plan does not say %q: %s", field, text)
 			}
@@ -144,7 +146,7 @@ func TestWhatAWSCannotChangeIsRefusedWithTheFieldNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := cloudtest.New(t, emulator.Options{Seed: 44})
-				d := provisioneks.New(w.Open)
+				d := provisioneks.New(w.Open, nil)
 				if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, post)); err != nil {
 					t.Fatal(err)
 				}
@@ -165,7 +167,7 @@ func TestWhatAWSCannotChangeIsRefusedWithTheFieldNamed(t *testing.T) {
 func TestDesiredSizeIsAnAutoscalersBusiness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 45})
-		d := provisioneks.New(w.Open)
+		d := provisioneks.New(w.Open, nil)
 		if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, post)); err != nil {
 			t.Fatal(err)
 		}
@@ -190,11 +192,22 @@ func TestPreflightFindsBeforeTheFirstWriteWhatWouldFailLater(t *testing.T) {
 		"a full quota of addresses":            {post, "EC2-VPC Elastic IPs", 10, emulator.Options{Quotas: map[string]float64{"L-0263D0A3": 0}}},
 		"no OIDC provider left":                {post, "OpenID Connect providers", 10, emulator.Options{Quotas: map[string]float64{"L-858F3967": 0}}},
 		"a zone without the instance type":     {strings.Replace(strings.ReplaceAll(post, "t3.small", "t4g.small"), "ap-northeast-2a", "ap-northeast-2b", 1), "ap-northeast-2b has none of t4g.small", 10, emulator.Options{}},
+		"a full quota of internet gateways":    {post, "Internet gateways per Region", 10, emulator.Options{Quotas: map[string]float64{"L-A4707A72": 0}}},
+		"a full quota of NAT gateways":         {post, "NAT gateways per Availability Zone", 10, emulator.Options{Quotas: map[string]float64{"L-FE5A380F": 0}}},
+		"a full quota of clusters":             {post, "EKS clusters", 10, emulator.Options{Quotas: map[string]float64{"L-1194D53C": 0}}},
+		"too few vCPUs":                        {post, "0 of 4 used, 6 more needed", 10, emulator.Options{Quotas: map[string]float64{"L-1216C47A": 4}}},
+		"too few spot vCPUs":                   {"{name: blog, nodeGroups: [{name: n, instanceTypes: [t3.small], desired: 3, capacityType: SPOT}]}", "Spot Instance Requests", 10, emulator.Options{Quotas: map[string]float64{"L-34B43A08": 4}}},
+		"too little EBS storage":               {post, "Storage of gp3 volumes", 10, emulator.Options{Quotas: map[string]float64{"L-7A658B76": 0.05}}},
+		"nodes too small for the system":       {"{name: blog, nodeGroups: [{name: n, instanceTypes: [t3.nano], desired: 1}]}", "room for 4 on 1 nodes, 7 of them for the system's own", 10, emulator.Options{}},
+		"nodes too small for the pipeline":     {"{name: blog, expectPods: 30, nodeGroups: [{name: n, instanceTypes: [t3.small], desired: 2}]}", "use larger nodeGroups[].instanceTypes: a t3.small runs at most 11 pods", 10, emulator.Options{}},
+		"a zone that hosts no control plane":   {"{name: blog, network: {zones: [us-east-1a, us-east-1e]}}", "EKS makes no control plane in us-east-1e", 10, emulator.Options{Region: "us-east-1"}},
+		"a caller outside the endpoint":        {"{name: blog, endpoint: {publicCIDRs: [203.0.113.0/24]}}", "add 198.51.100.7/32", 10, emulator.Options{}},
+		"a caller who may not":                 {post, "the caller may not ec2:CreateVpc, eks:CreateCluster", 11, emulator.Options{Policies: map[string][]string{rehearsalUser: allBut("ec2:CreateVpc", "eks:CreateCluster")}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := cloudtest.New(t, c.options)
-				err := provisioneks.New(w.Open).Preflight(t.Context(), w.Env(), cloudtest.Input(t, c.spec))
+				err := provisioneks.New(w.Open, nil).Preflight(t.Context(), w.Env(), cloudtest.Input(t, c.spec))
 				e := steps.Classify(err)
 				var all []string
 				for _, one := range flatten(err) {
@@ -209,6 +222,70 @@ func TestPreflightFindsBeforeTheFirstWriteWhatWouldFailLater(t *testing.T) {
 			})
 		})
 	}
+}
+
+const rehearsalUser = "arn:aws:iam::111122223333:user/rehearsal"
+
+// allBut are actions of all services without some.
+func allBut(without ...string) []string {
+	var out []string
+	for _, a := range provisioneks.Actions() {
+		if !slices.Contains(without, a) {
+			out = append(out, a)
+		}
+	}
+	return append(out, "sts:*", "servicequotas:*", "iam:SimulatePrincipalPolicy", "ec2:Describe*", "eks:ListClusters")
+}
+
+func TestPreflightTellsAllProblemsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Quotas: map[string]float64{"L-F678F1CE": 0, "L-0263D0A3": 0}, Policies: map[string][]string{rehearsalUser: allBut("iam:PassRole")}})
+		bad := strings.NewReplacer("name: blog\n", "name: blog\nversion: \"1.27\"\n", "t3.small], min: 1, desired: 2", "t4g.small], amiType: AL2_x86_64, min: 1, desired: 2").Replace(post)
+		err := provisioneks.New(w.Open, nil).Preflight(t.Context(), w.Env(), cloudtest.Input(t, bad))
+		var all []string
+		for _, one := range flatten(err) {
+			all = append(all, steps.Classify(one).Code)
+		}
+		slices.Sort(all)
+		if diff := cmp.Diff([]string{"ArchitectureMismatch", "NotAllowed", "QuotaExceeded", "QuotaExceeded", "UnsupportedVersion"}, all); diff != "" {
+			t.Errorf("-want +got:\n%s\n%v", diff, err)
+		}
+	})
+}
+
+func TestCredentialsThatEndTooSoon(t *testing.T) {
+	for name, c := range map[string]struct {
+		left time.Duration
+		want string
+	}{"before the cluster is there": {5 * time.Minute, "CredentialsEndTooSoon"}, "after it": {time.Hour, ""}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				t.Setenv("AWS_ACCESS_KEY_ID", emulator.FixtureAccessKey)
+				t.Setenv("AWS_CREDENTIAL_EXPIRATION", time.Now().Add(c.left).Format(time.RFC3339))
+				w := cloudtest.New(t, emulator.Options{})
+				err := provisioneks.New(w.Open, nil).Preflight(t.Context(), w.Env(), cloudtest.Input(t, post))
+				got := ""
+				if err != nil {
+					got = steps.Classify(err).Code
+				}
+				if got != c.want {
+					t.Errorf("got %v, want %q", err, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestWhoMayNotAskIAMIsToldSoAndGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Faults: []emulator.Fault{{Service: "iam", Action: "SimulatePrincipalPolicy", Kind: "access-denied"}, {Service: "servicequotas", Action: "*", Kind: "access-denied", Times: -1}}})
+		if err := provisioneks.New(w.Open, nil).Preflight(t.Context(), w.Env(), cloudtest.Input(t, post)); err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(strings.Join(w.Checks(), "\n"), "permissions: IAM does not tell this caller") {
+			t.Errorf("not told: %q", w.Checks())
+		}
+	})
 }
 
 func flatten(err error) []error {
@@ -236,9 +313,14 @@ func TestSpecIsCheckedWhenItIsLoaded(t *testing.T) {
 		"nobody reaches it":       {"{name: a, endpoint: {public: false, private: false}}", "endpoint", ""},
 		"groups of an existing":   {"{name: a, existing: true, nodeGroups: [{name: n, instanceTypes: [t3.small]}]}", "nodeGroups", ""},
 		"a log that is not known": {"{name: a, logging: [everything]}", "logging[0]", ""},
+		"access of a session":     {"{name: a, access: [{principalArn: 'arn:aws:sts::111122223333:assumed-role/ci/build-7'}]}", "access[0].principalArn", "arn:aws:iam::111122223333:role/ci"},
+		"access of no principal":  {"{name: a, access: [{principalArn: 'arn:aws:s3:::bucket'}]}", "access[0].principalArn", ""},
+		"access given twice":      {"{name: a, access: [{principalArn: 'arn:aws:iam::111122223333:role/dev'}, {principalArn: 'arn:aws:iam::111122223333:role/dev', policy: view}]}", "access[1].principalArn", "join the two"},
+		"access to nothing":       {"{name: a, access: [{principalArn: 'arn:aws:iam::111122223333:role/dev', policy: none}]}", "access[0].policy", "kubernetesGroups"},
+		"a group of the system":   {"{name: a, access: [{principalArn: 'arn:aws:iam::111122223333:role/dev', kubernetesGroups: ['system:masters']}]}", "access[0].kubernetesGroups[0]", "clusterAdmin"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ps := provisioneks.New(nil).Check(cloudtest.Input(t, c.spec))
+			ps := provisioneks.New(nil, nil).Check(cloudtest.Input(t, c.spec))
 			if len(ps) != 1 || ps[0].Path != c.path || !strings.Contains(ps[0].Hint, c.hint) || ps[0].Line == 0 {
 				t.Errorf("got %+v, want one problem at %s", ps, c.path)
 			}
@@ -257,7 +339,7 @@ func TestOtherShapesOfNetworkLiveAndGo(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := cloudtest.New(t, emulator.Options{Seed: 46})
 				dev := w.SeedRole("dev", `{"Version":"2012-10-17","Statement":[]}`)
-				d, in := provisioneks.New(w.Open), cloudtest.Input(t, text)
+				d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, text)
 				raw, err := w.Apply(t.Context(), d, in)
 				if err != nil {
 					t.Fatal(err)
@@ -281,10 +363,10 @@ func TestOtherShapesOfNetworkLiveAndGo(t *testing.T) {
 func TestExistingClusterIsReadAndNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 47})
-		if _, err := w.Apply(t.Context(), provisioneks.New(w.Open), cloudtest.Input(t, post)); err != nil {
+		if _, err := w.Apply(t.Context(), provisioneks.New(w.Open, nil), cloudtest.Input(t, post)); err != nil {
 			t.Fatal(err)
 		}
-		d, in := provisioneks.New(w.Open), cloudtest.Input(t, "{name: blog, existing: true}")
+		d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, "{name: blog, existing: true}")
 		mark := w.Mark()
 		raw, err := w.Apply(t.Context(), d, in)
 		if err == nil {
@@ -303,7 +385,7 @@ func TestExistingClusterIsReadAndNothingElse(t *testing.T) {
 func TestClusterOfSomebodyElseIsRefusedAndLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 48})
-		d, in := provisioneks.New(w.Open), cloudtest.Input(t, post)
+		d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, post)
 		if _, err := w.Apply(t.Context(), d, in); err != nil {
 			t.Fatal(err)
 		}
@@ -326,7 +408,7 @@ func TestClusterOfSomebodyElseIsRefusedAndLeftAlone(t *testing.T) {
 func TestDownRemovesWhatHasLeftTheSpec(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 49})
-		d := provisioneks.New(w.Open)
+		d := provisioneks.New(w.Open, nil)
 		if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, strings.Replace(post, "nat: single", "nat: per-az", 1))); err != nil {
 			t.Fatal(err)
 		}
@@ -342,7 +424,7 @@ func TestDownRemovesWhatHasLeftTheSpec(t *testing.T) {
 func TestDownNamesWhatBlocksItThenGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 50})
-		d, in := provisioneks.New(w.Open), cloudtest.Input(t, post)
+		d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, post)
 		raw, err := w.Apply(t.Context(), d, in)
 		if err != nil {
 			t.Fatal(err)
@@ -375,7 +457,7 @@ func TestDownNamesWhatBlocksItThenGoesOn(t *testing.T) {
 func TestNodeGroupWithoutCapacityFailsAtOnceAndIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 51, Faults: []emulator.Fault{{Service: "eks", Action: "CreateNodegroup", Kind: "capacity"}}})
-		d, in := provisioneks.New(w.Open), cloudtest.Input(t, post)
+		d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, post)
 		start := time.Now()
 		_, err := w.Apply(t.Context(), d, in)
 		if e := steps.Classify(err); err == nil || e.Code != "NodegroupFailed" || e.Category.ExitCode() != 17 || len(e.Hints) == 0 {
@@ -394,7 +476,7 @@ func TestNodeGroupWithoutCapacityFailsAtOnceAndIsReplaced(t *testing.T) {
 func TestThrottledPollsAreNotYetAndNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 52, Faults: []emulator.Fault{{Service: "eks", Action: "DescribeCluster", Kind: "throttle", At: 4, Times: 40}}})
-		if _, err := w.Apply(t.Context(), provisioneks.New(w.Open), cloudtest.Input(t, post)); err != nil {
+		if _, err := w.Apply(t.Context(), provisioneks.New(w.Open, nil), cloudtest.Input(t, post)); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -403,7 +485,7 @@ func TestThrottledPollsAreNotYetAndNoFailure(t *testing.T) {
 func TestForecastSaysTimeAndCost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 53})
-		p, err := provisioneks.New(w.Open).Plan(t.Context(), w.Env(), cloudtest.Input(t, post))
+		p, err := provisioneks.New(w.Open, nil).Plan(t.Context(), w.Env(), cloudtest.Input(t, post))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -416,7 +498,7 @@ func TestForecastSaysTimeAndCost(t *testing.T) {
 func TestVolumesZoneComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 54})
-		raw, err := w.Apply(t.Context(), provisioneks.New(w.Open), cloudtest.Input(t, strings.Replace(post, "ap-northeast-2a", "ap-northeast-2d", 1)))
+		raw, err := w.Apply(t.Context(), provisioneks.New(w.Open, nil), cloudtest.Input(t, strings.Replace(post, "ap-northeast-2a", "ap-northeast-2d", 1)))
 		var out provisioneks.Outputs
 		if err != nil || json.Unmarshal(raw, &out) != nil || out.Zones[0] != "ap-northeast-2d" || out.NodeGroups[0].Zones[0] != "ap-northeast-2d" {
 			t.Errorf("got %s, %v", raw, err)
@@ -432,7 +514,7 @@ func TestKubeconfigIsMergedAndHoldsNoToken(t *testing.T) {
 		if err := os.WriteFile(file, []byte(other), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d, in := provisioneks.New(w.Open), cloudtest.Input(t, "{name: blog, network: {nat: none}, kubeconfig: {path: "+file+"}}")
+		d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, "{name: blog, network: {nat: none}, kubeconfig: {path: "+file+"}}")
 		if _, err := w.Apply(t.Context(), d, in); err != nil {
 			t.Fatal(err)
 		}

@@ -68,7 +68,7 @@ func (s *state) attached(p rolePart) *cloud.Look[[]string] {
 }
 
 func (s *state) describeCluster(ctx context.Context) (*ekstypes.Cluster, error) {
-	o, err := s.aws.EKS.DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &s.spec.Name})
+	o, err := cloud.EKS(s.aws).DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &s.spec.Name})
 	if cloud.IsNotFound(err) {
 		return nil, nil
 	}

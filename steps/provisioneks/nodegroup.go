@@ -17,7 +17,7 @@ import (
 )
 
 func (s *state) describeGroup(ctx context.Context, name string) (*ekstypes.Nodegroup, error) {
-	o, err := s.aws.EKS.DescribeNodegroup(ctx, &eks.DescribeNodegroupInput{ClusterName: &s.spec.Name, NodegroupName: &name})
+	o, err := cloud.EKS(s.aws).DescribeNodegroup(ctx, &eks.DescribeNodegroupInput{ClusterName: &s.spec.Name, NodegroupName: &name})
 	if cloud.IsNotFound(err) {
 		return nil, nil
 	}
@@ -32,7 +32,7 @@ func (s *state) groupNames(ctx context.Context) ([]string, error) {
 	var all []string
 	in := &eks.ListNodegroupsInput{ClusterName: &s.spec.Name}
 	for {
-		o, err := s.aws.EKS.ListNodegroups(ctx, in)
+		o, err := cloud.EKS(s.aws).ListNodegroups(ctx, in)
 		if cloud.IsNotFound(err) {
 			return nil, nil
 		}
@@ -56,17 +56,24 @@ func nodeGroup(sp Spec, p *groupPart, needs []string) resource {
 				return absent, err
 			}
 			p.arn = aws.ToString(g.NodegroupArn)
-			return s.groupStatus(p, g, name)
+			if len(p.Zones) == 0 {
+				p.short = strings.Fields(g.Tags[tagShort])
+			}
+			st, err := s.groupStatus(p, g, name)
+			if err == nil && !s.down && !st.Foreign {
+				err = s.neverJoins(ctx, p, g, name)
+			}
+			return st, err
 		},
 		Create: func(ctx context.Context, s *state) error { return s.createGroup(ctx, p, name) },
 		Update: func(ctx context.Context, s *state, drift []string) error {
 			if owned.Of(drift, "status") {
 				return s.replaceFailed(ctx, p, name)
 			}
-			return s.updateGroup(ctx, p, drift)
+			return s.updateGroup(ctx, p)
 		},
 		Delete: func(ctx context.Context, s *state) error {
-			_, err := s.aws.EKS.DeleteNodegroup(ctx, &eks.DeleteNodegroupInput{ClusterName: &sp.Name, NodegroupName: &p.Name})
+			_, err := cloud.EKS(s.aws).DeleteNodegroup(ctx, &eks.DeleteNodegroupInput{ClusterName: &sp.Name, NodegroupName: &p.Name})
 			return err
 		},
 	}
@@ -82,10 +89,20 @@ func (s *state) groupStatus(p *groupPart, g *ekstypes.Nodegroup, name string) (s
 	}
 	issues := groupIssues(g)
 	switch {
+	case g.Status == ekstypes.NodegroupStatusDeleting && !s.madeNow(kindGroup, name):
+		st.Drift = []string{"status: have DELETING, want ACTIVE"} // by a run that was cut off: it is awaited, then made anew
+		return st, nil
 	case g.Status == ekstypes.NodegroupStatusDeleting:
 		return st, &steps.Error{Code: "NodegroupDeleting", Category: steps.Conflict, Retryable: true, Message: "the node group is being deleted", Hints: []string{"run again in about 6 minutes"}}
 	case g.Status == ekstypes.NodegroupStatusCreateFailed && !s.madeNow(kindGroup, name):
+		p.short = append(p.short, s.withoutRoom(p, g)...)
 		st.Drift = []string{"status: have " + st.Detail + " (" + issues + "), want ACTIVE"}
+		return st, nil
+	case (g.Status == ekstypes.NodegroupStatusCreateFailed || g.Status == ekstypes.NodegroupStatusCreating) && len(s.withoutRoom(p, g)) > 0:
+		short := s.withoutRoom(p, g)
+		p.short = append(p.short, short...)
+		s.env.Note(fmt.Sprintf("%s: no room for its nodes in %s; it is made again in %s", name, strings.Join(short, ", "), strings.Join(p.zones(), ", ")))
+		st.Redo = []string{"status: have " + st.Detail + ", want ACTIVE without " + strings.Join(short, ", ")}
 		return st, nil
 	case g.Status == ekstypes.NodegroupStatusCreateFailed, g.Status == ekstypes.NodegroupStatusCreating && issues != "":
 		// EKS goes on trying for 20 minutes; what it complains of while it creates does not pass by itself.
@@ -134,12 +151,22 @@ func (s *state) groupDrift(p *groupPart, g *ekstypes.Nodegroup) []string {
 	if g.CapacityType != "" {
 		d.Fixed("capacityType", g.CapacityType, p.CapacityType)
 	}
+	if want := s.versionDrift(g); want != "" {
+		d.Mend("version", aws.ToString(g.Version), want)
+	}
 	if want := p.subnetIDs(); !slices.Contains(want, "") {
 		d.Fixed("subnets", sortedCopy(g.Subnets), sortedCopy(want))
 	}
 	if c := g.ScalingConfig; c != nil {
 		d.Mend("min", aws.ToInt32(c.MinSize), p.Min)
 		d.Mend("max", aws.ToInt32(c.MaxSize), p.Max)
+		if p.Stopped || stopped(c) {
+			d.Mend("desired", aws.ToInt32(c.DesiredSize), *p.Desired)
+		}
+	}
+	if u := g.UpdateConfig; u != nil && p.UpdateConfig != (UpdateConfig{}) {
+		d.Mend("updateConfig.maxUnavailable", aws.ToInt32(u.MaxUnavailable), p.UpdateConfig.MaxUnavailable)
+		d.Mend("updateConfig.maxUnavailablePercentage", aws.ToInt32(u.MaxUnavailablePercentage), p.UpdateConfig.MaxUnavailablePercentage)
 	}
 	d.Mend("labels", labelText(g.Labels), labelText(p.Labels))
 	d.Mend("taints", taintText(g.Taints), taintText(p.taints()))
@@ -149,12 +176,38 @@ func (s *state) groupDrift(p *groupPart, g *ekstypes.Nodegroup) []string {
 	return d
 }
 
+// versionDrift is the version that the nodes are to have, "" where it is no business of the spec's, or of EKS's.
+func (s *state) versionDrift(g *ekstypes.Nodegroup) string {
+	if s.spec.Version == "" || !behind(g, s.spec.Version) {
+		return ""
+	}
+	return s.spec.Version
+}
+
+// stopped reports sizes that only `stopped: true` gives. EKS knows no maximum below 1; an autoscaler never changes it.
+func stopped(c *ekstypes.NodegroupScalingConfig) bool {
+	return aws.ToInt32(c.MinSize) == 0 && aws.ToInt32(c.DesiredSize) == 0 && aws.ToInt32(c.MaxSize) == 1
+}
+
+// homes are the subnets that the group's nodes are in.
+func (p *groupPart) homes() []*subnetPart {
+	return slices.DeleteFunc(slices.Clone(p.subnets), func(sub *subnetPart) bool { return slices.Contains(p.short, sub.zone) })
+}
+
 func (p *groupPart) subnetIDs() []string {
 	var ids []string
-	for _, sub := range p.subnets {
+	for _, sub := range p.homes() {
 		ids = append(ids, sub.id)
 	}
 	return ids
+}
+
+func (p *groupPart) zones() []string {
+	zones := []string{}
+	for _, sub := range p.homes() {
+		zones = append(zones, sub.zone)
+	}
+	return zones
 }
 
 var effects = map[string]ekstypes.TaintEffect{

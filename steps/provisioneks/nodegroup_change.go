@@ -2,6 +2,8 @@ package provisioneks
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,21 +21,39 @@ func (s *state) createGroup(ctx context.Context, p *groupPart, name string) erro
 		return err
 	}
 	s.markMade(kindGroup, name)
+	tags := s.tags(kindGroup, name)
+	if len(p.short) > 0 {
+		tags[tagShort] = strings.Join(sortedCopy(p.short), " ")
+	}
 	in := &eks.CreateNodegroupInput{
 		ClusterName: &s.spec.Name, NodegroupName: &p.Name, NodeRole: &s.nodeRole, Subnets: p.subnetIDs(), InstanceTypes: p.InstanceTypes, AmiType: ami,
-		CapacityType: ekstypes.CapacityTypes(p.CapacityType), Labels: p.Labels, Taints: p.taints(), Tags: s.tags(kindGroup, name),
+		CapacityType: ekstypes.CapacityTypes(p.CapacityType), Labels: p.Labels, Taints: p.taints(), Tags: tags,
 		ScalingConfig:      &ekstypes.NodegroupScalingConfig{MinSize: &p.Min, DesiredSize: p.Desired, MaxSize: &p.Max},
 		LaunchTemplate:     &ekstypes.LaunchTemplateSpecification{Id: &p.templateID, Version: &p.templateVersion},
-		UpdateConfig:       &ekstypes.NodegroupUpdateConfig{MaxUnavailable: aws.Int32(1)},
-		ClientRequestToken: s.token(kindGroup, name, aws.ToString(s.cluster.Arn), s.cluster.CreatedAt),
+		UpdateConfig:       p.updateConfig(),
+		ClientRequestToken: s.token(kindGroup, name, aws.ToString(s.cluster.Arn), s.cluster.CreatedAt, p.short),
+	}
+	if ami != "" {
+		in.Version = s.cluster.Version // EKS takes it by itself; an image of one's own excludes it
 	}
 	return s.spread(ctx, nodeRole, func(ctx context.Context) error {
-		_, err := s.aws.EKS.CreateNodegroup(ctx, in)
+		_, err := cloud.EKS(s.aws).CreateNodegroup(ctx, in)
 		if cloud.IsExists(err) { // our own call, sent twice after a lost answer
 			return nil
 		}
 		return err
 	})
+}
+
+// updateConfig is how many nodes may be away at once while a change is rolled out; one, where the spec leaves it open.
+func (g NodeGroup) updateConfig() *ekstypes.NodegroupUpdateConfig {
+	switch u := g.UpdateConfig; {
+	case u.MaxUnavailablePercentage > 0:
+		return &ekstypes.NodegroupUpdateConfig{MaxUnavailablePercentage: aws.Int32(u.MaxUnavailablePercentage)}
+	case u.MaxUnavailable > 0:
+		return &ekstypes.NodegroupUpdateConfig{MaxUnavailable: aws.Int32(u.MaxUnavailable)}
+	}
+	return &ekstypes.NodegroupUpdateConfig{MaxUnavailable: aws.Int32(1)}
 }
 
 // amiType is the image family: what the spec says, else Amazon Linux 2023 for the architecture of the first instance type.
@@ -52,33 +72,72 @@ func (s *state) amiType(ctx context.Context, g NodeGroup) (ekstypes.AMITypes, er
 	return ekstypes.AMITypesAl2023X8664Standard, nil
 }
 
-func (s *state) updateGroup(ctx context.Context, p *groupPart, drift []string) error {
-	g, err := s.describeGroup(ctx, p.Name)
-	if err != nil || g == nil {
-		return err
+// updateGroup makes one change after the other, like updateCluster, and for the same reasons.
+func (s *state) updateGroup(ctx context.Context, p *groupPart) error {
+	for before := []string(nil); ; {
+		g, err := s.groupAtRest(ctx, p.Name)
+		if err != nil || g == nil {
+			return err
+		}
+		drift := s.groupDrift(p, g)
+		if len(drift) == 0 {
+			return nil
+		}
+		if err := progress(before, drift); err != nil {
+			return err
+		}
+		u, err := s.nextGroupUpdate(ctx, p, g, drift)
+		if busy(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.updated(ctx, p.Name, u); err != nil {
+			return err
+		}
+		before = drift
 	}
-	if owned.Of(drift, "min") || owned.Of(drift, "max") || owned.Of(drift, "labels") || owned.Of(drift, "taints") {
+}
+
+func (s *state) groupAtRest(ctx context.Context, name string) (*ekstypes.Nodegroup, error) {
+	var g *ekstypes.Nodegroup
+	report := func(p wait.Progress) { s.env.WaitingFor("an earlier update of node group "+name, p) }
+	o := wait.Options{Timeout: time.Hour, Min: 5 * time.Second, Speed: s.aws.Speed, Report: report}
+	err := wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
+		var err error
+		g, err = s.describeGroup(ctx, name)
+		if cloud.IsTransient(err) {
+			return false, "no answer", nil
+		}
+		return g == nil || g.Status != ekstypes.NodegroupStatusUpdating, "UPDATING", err
+	})
+	return g, err
+}
+
+// nextGroupUpdate asks for sizes, labels and taints first, which leave the nodes alone, then for nodes by the new launch template.
+func (s *state) nextGroupUpdate(ctx context.Context, p *groupPart, g *ekstypes.Nodegroup, drift []string) (*ekstypes.Update, error) {
+	if slices.ContainsFunc([]string{"min", "max", "desired", "labels", "taints", "updateConfig.maxUnavailable", "updateConfig.maxUnavailablePercentage"}, func(field string) bool { return owned.Of(drift, field) }) {
 		in := s.configChange(p, g)
 		in.ClientRequestToken = s.token(kindGroup, p.Name, "config", drift)
-		o, err := s.aws.EKS.UpdateNodegroupConfig(ctx, in)
+		o, err := cloud.EKS(s.aws).UpdateNodegroupConfig(ctx, in)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := s.updated(ctx, p.Name, o.Update); err != nil {
-			return err
-		}
+		return o.Update, nil
 	}
+	in := &eks.UpdateNodegroupVersionInput{ClusterName: &s.spec.Name, NodegroupName: &p.Name, ClientRequestToken: s.token(kindGroup, p.Name, "template", drift)}
 	if owned.Of(drift, "launchTemplate.version") {
-		o, err := s.aws.EKS.UpdateNodegroupVersion(ctx, &eks.UpdateNodegroupVersionInput{
-			ClusterName: &s.spec.Name, NodegroupName: &p.Name, ClientRequestToken: s.token(kindGroup, p.Name, "template", drift),
-			LaunchTemplate: &ekstypes.LaunchTemplateSpecification{Id: &p.templateID, Version: &p.templateVersion},
-		})
-		if err != nil {
-			return err
-		}
-		return s.updated(ctx, p.Name, o.Update)
+		in.LaunchTemplate = &ekstypes.LaunchTemplateSpecification{Id: &p.templateID, Version: &p.templateVersion}
 	}
-	return nil
+	if owned.Of(drift, "version") { // both at once: nodes are replaced once
+		in.Version = aws.String(s.versionDrift(g))
+	}
+	o, err := cloud.EKS(s.aws).UpdateNodegroupVersion(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return o.Update, nil
 }
 
 // configChange brings sizes, labels and taints to the spec. The desired size is an autoscaler's business; it is only kept in bounds.
@@ -90,6 +149,12 @@ func (s *state) configChange(p *groupPart, g *ekstypes.Nodegroup) *eks.UpdateNod
 	if g.ScalingConfig != nil {
 		desired = aws.ToInt32(g.ScalingConfig.DesiredSize)
 	}
+	if p.Stopped || g.ScalingConfig != nil && stopped(g.ScalingConfig) {
+		desired = *p.Desired
+	}
+	if p.UpdateConfig != (UpdateConfig{}) {
+		in.UpdateConfig = p.updateConfig()
+	}
 	in.ScalingConfig = &ekstypes.NodegroupScalingConfig{MinSize: &p.Min, MaxSize: &p.Max, DesiredSize: aws.Int32(min(max(desired, p.Min), p.Max))}
 	for key := range g.Labels {
 		if _, keep := p.Labels[key]; !keep {
@@ -99,7 +164,7 @@ func (s *state) configChange(p *groupPart, g *ekstypes.Nodegroup) *eks.UpdateNod
 	in.Labels.RemoveLabels = sortedCopy(in.Labels.RemoveLabels)
 	want := p.taints()
 	for _, t := range g.Taints {
-		if !hasTaint(want, t) {
+		if !keyedTaint(want, t) { // one of another value is overwritten; named in both lists it would go
 			in.Taints.RemoveTaints = append(in.Taints.RemoveTaints, t)
 		}
 	}
@@ -120,18 +185,27 @@ func hasTaint(list []ekstypes.Taint, t ekstypes.Taint) bool {
 	return false
 }
 
-// replaceFailed removes a node group that an earlier run left failed, and makes it again: EKS never looks at a failed one twice.
+// keyedTaint reports whether list has a taint of t's key and effect, which are what EKS knows a taint by.
+func keyedTaint(list []ekstypes.Taint, t ekstypes.Taint) bool {
+	return slices.ContainsFunc(list, func(x ekstypes.Taint) bool { return aws.ToString(x.Key) == aws.ToString(t.Key) && x.Effect == t.Effect })
+}
+
+// replaceFailed removes a node group that an earlier run left failed or half removed, and makes it again: EKS never looks at a failed one
+// twice.
 func (s *state) replaceFailed(ctx context.Context, p *groupPart, name string) error {
-	_, err := s.aws.EKS.DeleteNodegroup(ctx, &eks.DeleteNodegroupInput{ClusterName: &s.spec.Name, NodegroupName: &p.Name})
-	if err != nil && !cloud.IsNotFound(err) && !cloud.IsConflict(err) {
+	report := func(w wait.Progress) { s.env.WaitingFor("removing what is left of "+name, w) }
+	o := wait.Options{Expect: 60 * time.Second, Timeout: 30 * time.Minute, Speed: s.aws.Speed, Report: report}
+	err := s.dropGroup(ctx, p)
+	if err != nil {
 		return err
 	}
-	report := func(w wait.Progress) { s.env.Waiting("removing the failed "+name, w.Elapsed, w.Expect) }
-	o := wait.Options{Expect: 60 * time.Second, Timeout: 30 * time.Minute, Speed: s.aws.Speed, Report: report}
 	err = wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
 		g, err := s.describeGroup(ctx, p.Name)
 		if cloud.IsTransient(err) {
 			return false, "no answer", nil
+		}
+		if g != nil && g.Status != ekstypes.NodegroupStatusDeleting { // it was still being made when it was to go
+			err = s.dropGroup(ctx, p)
 		}
 		return g == nil && err == nil, "DELETING", err
 	})
@@ -139,4 +213,13 @@ func (s *state) replaceFailed(ctx context.Context, p *groupPart, name string) er
 		return err
 	}
 	return s.createGroup(ctx, p, name)
+}
+
+// dropGroup asks for the group's removal. One that EKS is at work on is left for the next attempt.
+func (s *state) dropGroup(ctx context.Context, p *groupPart) error {
+	_, err := cloud.EKS(s.aws).DeleteNodegroup(ctx, &eks.DeleteNodegroupInput{ClusterName: &s.spec.Name, NodegroupName: &p.Name})
+	if cloud.IsNotFound(err) || cloud.IsConflict(err) {
+		return nil
+	}
+	return err
 }

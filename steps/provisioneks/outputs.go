@@ -21,7 +21,7 @@ func (s *state) outputs() Outputs {
 	}
 	for _, g := range s.lay.groups {
 		out.NodeGroups = append(out.NodeGroups, NodeGroupInfo{
-			Name: g.Name, ARN: g.arn, InstanceTypes: append([]string{}, g.InstanceTypes...), Zones: append([]string{}, g.zones...), RoleARN: s.nodeRole,
+			Name: g.Name, ARN: g.arn, InstanceTypes: append([]string{}, g.InstanceTypes...), Zones: append([]string{}, g.zones()...), RoleARN: s.nodeRole,
 		})
 	}
 	return out

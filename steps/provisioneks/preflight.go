@@ -1,11 +1,13 @@
 package provisioneks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,10 +15,14 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	"pipectl.dev/cloud"
+	"pipectl.dev/cloud/owned"
 	"pipectl.dev/steps"
 )
 
 const arm = "arm64"
+
+// lastAL2 is the last minor version that Amazon Linux 2 nodes can have.
+const lastAL2 = 32
 
 // Preflight finds in seconds what EKS says after minutes, and says all of it at once. Where the cluster and all its node groups are
 // there it asks nothing more.
@@ -33,6 +39,11 @@ func (p *step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 		return err
 	}
 	s.look = s.newLooks()
+	if !env.Unknown("network.vpcId") {
+		if err := s.findNetwork(ctx); err != nil {
+			return cloud.Explain(err)
+		}
+	}
 	c, err := s.look.cluster.Get(ctx, "preflight")
 	if err != nil {
 		return cloud.Explain(err)
@@ -44,37 +55,123 @@ func (p *step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 	return cloud.Explain(s.check(ctx, c))
 }
 
+// check runs all checks side by side and joins what they find, in a fixed order.
 func (s *state) check(ctx context.Context, c *ekstypes.Cluster) error {
 	missing, err := s.missingGroups(ctx, c)
-	if err != nil || c != nil && len(missing) == 0 {
+	if err != nil {
 		return err
 	}
-	var checks []func(context.Context) ([]error, error)
-	version := s.spec.Version
-	if c == nil {
-		checks = append(checks, s.checkQuotas, s.checkLifetime)
-		all, err := s.versions(ctx)
-		if err != nil {
-			return err
+	if c != nil {
+		changes, err := s.checkChanges(ctx, c)
+		if err != nil || len(missing) == 0 || len(changes) > 0 {
+			return errors.Join(append(changes, err)...)
 		}
-		if version == "" {
-			version = defaultVersion(all)
-		} else if err := knownVersion(version, all); err != nil {
-			checks = append(checks, func(context.Context) ([]error, error) { return []error{err}, nil })
-		}
-	} else {
-		version = aws.ToString(c.Version)
 	}
-	checks = append(checks, func(ctx context.Context) ([]error, error) { return s.checkGroups(ctx, missing, version) })
-	var problems []error
-	for _, check := range checks {
+	version, unsupported, err := s.checkVersion(ctx, c)
+	if err != nil && !cloud.IsDenied(err) {
+		return err
+	}
+	checks := []func(context.Context) ([]error, error){
+		func(ctx context.Context) ([]error, error) { return s.checkGroups(ctx, missing, version) },
+		s.checkPermissions, s.checkLifetime,
+	}
+	if c == nil {
+		checks = append(checks, s.checkNetworkZones, s.checkQuotas, s.checkReach, s.checkKey, s.checkHome)
+	}
+	found, failed := make([][]error, len(checks)), make([]error, len(checks))
+	var wg sync.WaitGroup
+	for i, check := range checks {
+		wg.Go(func() { found[i], failed[i] = check(ctx) })
+	}
+	wg.Wait()
+	problems := unsupported
+	for i := range checks {
+		if failed[i] != nil && !cloud.IsDenied(failed[i]) {
+			return failed[i]
+		}
+		problems = append(problems, found[i]...)
+	}
+	return errors.Join(problems...)
+}
+
+// checkChanges holds what a cluster that is there is to become against what EKS allows. Where nothing changes it asks nothing.
+func (s *state) checkChanges(ctx context.Context, c *ekstypes.Cluster) ([]error, error) {
+	problems, err := s.checkUpgrade(ctx, c)
+	if err != nil && !cloud.IsDenied(err) {
+		return nil, err
+	}
+	for field, check := range map[string]func(context.Context) ([]error, error){"endpoint.publicCIDRs": s.checkReach, "kmsKeyArn": s.checkKey} {
+		if !owned.Of(s.clusterDrift(c), field) {
+			continue
+		}
 		found, err := check(ctx)
 		if err != nil && !cloud.IsDenied(err) {
-			return err
+			return nil, err
 		}
 		problems = append(problems, found...)
 	}
-	return errors.Join(problems...)
+	return problems, nil
+}
+
+// checkVersion also tells the version that the cluster has or will have.
+func (s *state) checkVersion(ctx context.Context, c *ekstypes.Cluster) (version string, problems []error, err error) {
+	if c != nil {
+		return aws.ToString(c.Version), nil, nil
+	}
+	all, err := s.versions(ctx)
+	if err != nil {
+		return s.spec.Version, nil, err
+	}
+	version = s.spec.Version
+	if version == "" {
+		version = defaultVersion(all)
+	}
+	unknown := knownVersion(version, all)
+	s.env.Checked("Kubernetes version", version+supportText(version, all), unknown == nil)
+	if unknown != nil {
+		problems = []error{unknown}
+	}
+	return version, problems, nil
+}
+
+func supportText(version string, all []ekstypes.ClusterVersionInformation) string {
+	for _, v := range all {
+		if aws.ToString(v.ClusterVersion) == version {
+			if v.VersionStatus == ekstypes.VersionStatusExtendedSupport {
+				return ", extended support until " + day(v.EndOfExtendedSupportDate)
+			}
+			return ", standard support until " + day(v.EndOfStandardSupportDate)
+		}
+	}
+	return ", not offered"
+}
+
+func (s *state) checkPermissions(ctx context.Context) ([]error, error) {
+	found, err := s.aws.Allowed(ctx, s.env, actions)
+	if found == nil || err != nil {
+		return nil, err
+	}
+	return []error{found}, nil
+}
+
+// checkNetworkZones holds the zones that the spec names against those that can host a control plane.
+func (s *state) checkNetworkZones(ctx context.Context) ([]error, error) {
+	if len(s.spec.Network.Zones) == 0 || s.env.Unknown("network.zones") {
+		return nil, nil
+	}
+	usable, err := s.usableZones(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []error
+	for i, z := range s.spec.Network.Zones {
+		ok := slices.Contains(usable, z)
+		s.env.Checked("zone "+z, map[bool]string{true: "can host a control plane", false: "is no zone of EKS in this region"}[ok], ok)
+		if !ok {
+			out = append(out, precondition("UnsupportedZone", fmt.Sprintf("network.zones[%d]: EKS makes no control plane in %s", i, z), "use some of "+strings.Join(usable, ", ")))
+		}
+	}
+	return out, nil
 }
 
 func (s *state) missingGroups(ctx context.Context, c *ekstypes.Cluster) ([]NodeGroup, error) {
@@ -121,14 +218,34 @@ func (s *state) checkGroups(ctx context.Context, groups []NodeGroup, version str
 	for _, g := range groups {
 		i := slices.IndexFunc(s.spec.NodeGroups, func(x NodeGroup) bool { return x.Name == g.Name })
 		at := fmt.Sprintf("nodeGroups[%d]", i)
-		out = append(out, checkTypes(at, g, types)...)
-		out = append(out, checkZones(at, g, offered)...)
-		if strings.HasPrefix(g.AMIType, "AL2_") && minor(version) > 32 {
-			out = append(out, precondition("AMITypeTooOld", fmt.Sprintf("%s.amiType: %s ended with Kubernetes 1.32, the cluster is %s", at, g.AMIType, version), "use "+strings.Replace(successor(g.AMIType), "AL2_", "AL2023_", 1)))
+		bad := append(checkTypes(at, g, types), checkZones(at, g, offered)...)
+		if strings.HasPrefix(g.AMIType, "AL2_") && minor(version) > lastAL2 {
+			bad = append(bad, precondition("AMITypeTooOld", fmt.Sprintf("%s.amiType: %s ended with Kubernetes 1.32, the cluster is %s", at, g.AMIType, version), "use "+strings.Replace(successor(g.AMIType), "AL2_", "AL2023_", 1)))
 		}
-		s.podsNote(g, types)
+		s.env.Checked("node group "+g.Name, groupText(g, types, offered), len(bad) == 0)
+		out = append(out, bad...)
+	}
+	if len(groups) == len(s.spec.NodeGroups) { // else nodes that are there have room too
+		out = append(out, s.checkPods(groups, types)...)
 	}
 	return out, nil
+}
+
+func groupText(g NodeGroup, types map[string]ec2types.InstanceTypeInfo, offered map[string][]string) string {
+	var zones []string
+	for z, have := range offered {
+		if offersAny(have, g.InstanceTypes) && (len(g.Zones) == 0 || slices.Contains(g.Zones, z)) {
+			zones = append(zones, z)
+		}
+	}
+	slices.Sort(zones)
+	arch := "unknown architecture"
+	if len(g.InstanceTypes) > 0 {
+		if a := architecture(types[g.InstanceTypes[0]]); a != "" {
+			arch = a
+		}
+	}
+	return fmt.Sprintf("%s (%s), offered in %s", strings.Join(g.InstanceTypes, ", "), arch, cmp.Or(strings.Join(zones, ", "), "none of its zones"))
 }
 
 func successor(old string) string {
@@ -189,32 +306,4 @@ func checkZones(at string, g NodeGroup, offered map[string][]string) []error {
 		}
 	}
 	return out
-}
-
-// podsNote warns of instances so small that the system's own pods fill them.
-func (s *state) podsNote(g NodeGroup, types map[string]ec2types.InstanceTypeInfo) {
-	const few = 17
-	for _, name := range g.InstanceTypes {
-		n := types[name].NetworkInfo
-		if n == nil {
-			continue
-		}
-		pods := aws.ToInt32(n.MaximumNetworkInterfaces)*(aws.ToInt32(n.Ipv4AddressesPerInterface)-1) + 2
-		if pods > 0 && pods < few {
-			s.env.Note(fmt.Sprintf("node group %s: a %s runs at most %d pods, of which about 4 are the system's own", g.Name, name, pods))
-		}
-	}
-}
-
-// checkLifetime warns when the credentials may end before the cluster is there.
-func (s *state) checkLifetime(ctx context.Context) ([]error, error) {
-	at, ok, err := s.aws.CredentialsExpire(ctx)
-	if err != nil || !ok {
-		return nil, err
-	}
-	need := time.Duration((beforeCluster+clusterTime+groupTime)/s.aws.Speed) * time.Second
-	if left := time.Until(at); left < need {
-		s.env.Note(fmt.Sprintf("the credentials end in %s unless they renew themselves, this takes about %s; if they end, run the same command again with new ones", left.Round(time.Second), need))
-	}
-	return nil, nil
 }

@@ -2,7 +2,8 @@ package provisioneks
 
 import (
 	"context"
-	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -11,76 +12,90 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"pipectl.dev/cloud"
-	"pipectl.dev/steps"
 )
 
-// quota is one limit that a new cluster may hit.
-type quota struct {
-	service, code, name string
-	need                int
-	used                func(context.Context) (int, error)
-}
-
-func (s *state) quotas() []quota {
-	q := []quota{
-		{"eks", "L-1194D53C", "EKS clusters", 1, s.usedClusters},
-		{"iam", "L-858F3967", "OpenID Connect providers per account", 1, s.usedProviders},
-		{"ec2", "L-1216C47A", "Running On-Demand Standard instances (vCPUs)", s.vcpus(), s.usedVCPUs},
-	}
-	if s.spec.Network.VPCID == "" {
-		q = append(q, quota{"vpc", "L-F678F1CE", "VPCs per Region", 1, s.usedVPCs})
-		if n := s.spec.Network; n.NAT != "none" && len(n.PrivateSubnets) > 0 {
-			count := 1
-			if n.NAT == "per-az" {
-				count = len(n.PrivateSubnets)
-			}
-			q = append(q, quota{"ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", count, s.usedAddresses})
-		}
-	}
-	return q
-}
-
 // checkQuotas compares each quota with what is used and what the cluster takes. What our own earlier, unfinished run made is used already
-// and needed no more, which only makes the check milder than it says.
+// and needed no more, so it is not counted.
 func (s *state) checkQuotas(ctx context.Context) ([]error, error) {
-	var out []error
-	for _, q := range s.quotas() {
-		limit, err := s.aws.Quota(ctx, q.service, q.code)
-		if cloud.IsNotFound(err) || cloud.IsDenied(err) {
-			continue // not readable: AWS will say it at the create call
+	limits, err := s.limits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.aws.Within(ctx, s.env, limits)
+}
+
+func (s *state) limits(ctx context.Context) ([]cloud.Limit, error) {
+	types := map[string]ec2types.InstanceTypeInfo{}
+	if len(s.spec.NodeGroups) > 0 && !s.env.Unknown("nodeGroups") {
+		var err error
+		if types, err = s.look.types.Get(ctx, "quotas"); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return out, err
-		}
-		used, err := q.used(ctx)
-		if cloud.IsDenied(err) {
+	}
+	demand, spot, disk := s.demand(types)
+	limits := []cloud.Limit{
+		{Service: "eks", Code: "L-1194D53C", Name: "EKS clusters", Need: 1, Used: s.usedClusters},
+		{Service: "eks", Code: "L-6D54EA21", Name: "Managed node groups per cluster", Need: float64(len(s.spec.NodeGroups)), Used: nothing},
+		{Service: "iam", Code: "L-858F3967", Name: "OpenID Connect providers per account", Need: 1, Used: s.usedProviders},
+		{Service: "ec2", Code: "L-1216C47A", Name: "Running On-Demand Standard instances (vCPUs)", Need: demand, Used: s.usedVCPUs(false)},
+		{Service: "ebs", Code: "L-7A658B76", Name: "Storage of gp3 volumes", Unit: "TiB", Need: disk, Used: s.aws.GP3Used},
+	}
+	if spot > 0 {
+		limits = append(limits, cloud.Limit{Service: "ec2", Code: "L-34B43A08", Name: "All Standard Spot Instance Requests (vCPUs)", Need: spot, Used: s.usedVCPUs(true)})
+	}
+	if !s.spec.Network.exists() {
+		limits = append(limits, s.networkLimits()...)
+	}
+	return limits, nil
+}
+
+func nothing(context.Context) (float64, error) { return 0, nil }
+
+func (s *state) networkLimits() []cloud.Limit {
+	n := s.spec.Network
+	limits := []cloud.Limit{
+		{Service: "vpc", Code: "L-F678F1CE", Name: "VPCs per Region", Need: 1, Used: s.usedVPCs},
+		{Service: "vpc", Code: "L-A4707A72", Name: "Internet gateways per Region", Need: 1, Used: s.usedGateways},
+	}
+	if n.NAT == "none" || len(n.PrivateSubnets) == 0 {
+		return limits
+	}
+	count := 1.0
+	if n.NAT == "per-az" {
+		count = float64(len(n.PrivateSubnets))
+	}
+	return append(limits,
+		cloud.Limit{Service: "ec2", Code: "L-0263D0A3", Name: "EC2-VPC Elastic IPs", Need: count, Used: s.usedAddresses},
+		cloud.Limit{Service: "vpc", Code: "L-FE5A380F", Name: "NAT gateways per Availability Zone", Need: 1, Used: s.usedNATs})
+}
+
+// demand is what the node groups start with: vCPUs on demand and spot, and TiB of disk.
+func (s *state) demand(types map[string]ec2types.InstanceTypeInfo) (onDemand, spot, tib float64) {
+	for _, g := range s.spec.NodeGroups {
+		if g.Desired == nil || len(g.InstanceTypes) == 0 {
 			continue
 		}
-		if err != nil {
-			return out, err
+		cores := 2.0 // of a type that nobody knows
+		if v := types[g.InstanceTypes[0]].VCpuInfo; v != nil {
+			cores = float64(aws.ToInt32(v.DefaultVCpus))
 		}
-		if used+q.need > int(limit) {
-			out = append(out, &steps.Error{Code: "QuotaExceeded", Category: steps.Quota,
-				Message: fmt.Sprintf("quota %q: %d of %d used, %d more needed", q.name, used, int(limit), q.need),
-				Hints:   []string{fmt.Sprintf("remove what is not needed, or ask for more: aws service-quotas request-service-quota-increase --service-code %s --quota-code %s --desired-value %d", q.service, q.code, used+q.need)}})
-		}
-	}
-	return out, nil
-}
-
-// vcpus is what the node groups start with, at two a node where the type does not tell; spot has a quota of its own.
-func (s *state) vcpus() int {
-	total := 0
-	for _, g := range s.spec.NodeGroups {
-		if g.CapacityType != "SPOT" && g.Desired != nil {
-			total += 2 * int(*g.Desired)
+		n := float64(*g.Desired)
+		tib += n * float64(g.DiskSize) / 1024
+		if g.CapacityType == "SPOT" {
+			spot += n * cores
+		} else {
+			onDemand += n * cores
 		}
 	}
-	return total
+	return onDemand, spot, tib
 }
 
-func (s *state) usedVCPUs(ctx context.Context) (int, error) {
-	total := 0
+func (s *state) usedVCPUs(spot bool) func(context.Context) (float64, error) {
+	return func(ctx context.Context) (float64, error) { return s.runningVCPUs(ctx, spot) }
+}
+
+func (s *state) runningVCPUs(ctx context.Context, spot bool) (float64, error) {
+	total := 0.0
 	in := &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{cloud.Filter("instance-state-name", "pending", "running")}}
 	for {
 		o, err := cloud.EC2(s.aws).DescribeInstances(ctx, in)
@@ -93,8 +108,8 @@ func (s *state) usedVCPUs(ctx context.Context) (int, error) {
 				if i.CpuOptions != nil && i.CpuOptions.CoreCount != nil {
 					cores = aws.ToInt32(i.CpuOptions.CoreCount) * max(aws.ToInt32(i.CpuOptions.ThreadsPerCore), 1)
 				}
-				if i.InstanceLifecycle != ec2types.InstanceLifecycleTypeSpot {
-					total += int(cores)
+				if spot == (i.InstanceLifecycle == ec2types.InstanceLifecycleTypeSpot) {
+					total += float64(cores)
 				}
 			}
 		}
@@ -105,8 +120,8 @@ func (s *state) usedVCPUs(ctx context.Context) (int, error) {
 }
 
 // usedVPCs leaves out our own, which an unfinished run may have made already.
-func (s *state) usedVPCs(ctx context.Context) (int, error) {
-	n := 0
+func (s *state) usedVPCs(ctx context.Context) (float64, error) {
+	n := 0.0
 	in := &ec2.DescribeVpcsInput{}
 	for {
 		o, err := cloud.EC2(s.aws).DescribeVpcs(ctx, in)
@@ -124,12 +139,12 @@ func (s *state) usedVPCs(ctx context.Context) (int, error) {
 	}
 }
 
-func (s *state) usedAddresses(ctx context.Context) (int, error) {
+func (s *state) usedAddresses(ctx context.Context) (float64, error) {
 	o, err := cloud.EC2(s.aws).DescribeAddresses(ctx, &ec2.DescribeAddressesInput{})
 	if err != nil {
 		return 0, err
 	}
-	n := 0
+	n := 0.0
 	for _, a := range o.Addresses {
 		if _, ours := s.mine(a.Tags, kindEIP); !ours {
 			n++
@@ -138,25 +153,83 @@ func (s *state) usedAddresses(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-func (s *state) usedClusters(ctx context.Context) (int, error) {
-	n := 0
+func (s *state) usedClusters(ctx context.Context) (float64, error) {
+	n := 0.0
 	in := &eks.ListClustersInput{}
 	for {
-		o, err := s.aws.EKS.ListClusters(ctx, in)
+		o, err := cloud.EKS(s.aws).ListClusters(ctx, in)
 		if err != nil {
 			return 0, err
 		}
-		n += len(o.Clusters)
+		n += float64(len(o.Clusters))
 		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
 			return n, nil
 		}
 	}
 }
 
-func (s *state) usedProviders(ctx context.Context) (int, error) {
+func (s *state) usedProviders(ctx context.Context) (float64, error) {
 	o, err := cloud.IAM(s.aws).ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
 	if err != nil {
 		return 0, err
 	}
-	return len(o.OpenIDConnectProviderList), nil
+	return float64(len(o.OpenIDConnectProviderList)), nil
+}
+
+// usedGateways leaves out our own, like usedVPCs.
+func (s *state) usedGateways(ctx context.Context) (float64, error) {
+	n := 0.0
+	in := &ec2.DescribeInternetGatewaysInput{}
+	for {
+		o, err := cloud.EC2(s.aws).DescribeInternetGateways(ctx, in)
+		if err != nil {
+			return 0, err
+		}
+		for _, g := range o.InternetGateways {
+			if _, ours := s.mine(g.Tags, kindIGW); !ours {
+				n++
+			}
+		}
+		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
+			return n, nil
+		}
+	}
+}
+
+// usedNATs is the number in the fullest zone: which zone ours will be in may not be known yet.
+func (s *state) usedNATs(ctx context.Context) (float64, error) {
+	by := map[string]float64{}
+	subnets := map[string]string{}
+	in := &ec2.DescribeNatGatewaysInput{Filter: []ec2types.Filter{cloud.Filter("state", "pending", "available")}}
+	for {
+		o, err := cloud.EC2(s.aws).DescribeNatGateways(ctx, in)
+		if err != nil {
+			return 0, err
+		}
+		for _, n := range o.NatGateways {
+			if _, ours := s.mine(n.Tags, kindNAT); !ours {
+				subnets[aws.ToString(n.NatGatewayId)] = aws.ToString(n.SubnetId)
+			}
+		}
+		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
+			break
+		}
+	}
+	if len(subnets) == 0 {
+		return 0, nil
+	}
+	o, err := cloud.EC2(s.aws).DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: slices.Compact(slices.Sorted(maps.Values(subnets)))})
+	if err != nil {
+		return 0, err
+	}
+	zone := map[string]string{}
+	for _, sub := range o.Subnets {
+		zone[aws.ToString(sub.SubnetId)] = aws.ToString(sub.AvailabilityZone)
+	}
+	most := 0.0
+	for _, sub := range subnets {
+		by[zone[sub]]++
+		most = max(most, by[zone[sub]])
+	}
+	return most, nil
 }

@@ -18,11 +18,15 @@ func (s *state) resources() []resource {
 		r := rolePolicy(sp, nodeRole, p)
 		rs, nodeNeeds = append(rs, r), append(nodeNeeds, r.ID())
 	}
-	if sp.Network.VPCID == "" {
+	if !sp.Network.exists() {
 		needs = append(needs, reconcile.ID(kindDNS, sp.Name))
 		for _, p := range s.clusterHome() {
 			needs = append(needs, reconcile.ID(kindSubnet, p.name))
 		}
+	}
+	if len(sp.Logging) > 0 || s.down {
+		logs := logGroup(sp)
+		rs, needs = append(rs, logs), append(needs, logs.ID())
 	}
 	rs = append(rs, cluster(sp, needs), oidcProvider(sp))
 	for _, a := range sp.Access {
@@ -31,6 +35,7 @@ func (s *state) resources() []resource {
 	for _, g := range s.lay.groups {
 		rs = append(rs, launchTemplate(sp, g), nodeGroup(sp, g, append(s.wayOutOf(g), append(nodeNeeds, reconcile.ID(kindTemplate, s.name(g.Name)))...)))
 	}
+	rs = append(rs, s.giveBack()...)
 	if sp.Kubeconfig != nil {
 		rs = append(rs, kubeconfig(sp))
 	}
@@ -47,7 +52,7 @@ func (s *state) clusterHome() []*subnetPart {
 
 func (s *state) network() []resource {
 	sp := s.spec
-	if sp.Network.VPCID != "" {
+	if sp.Network.exists() {
 		s.vpcID = sp.Network.VPCID
 		return nil
 	}
@@ -76,7 +81,7 @@ func (s *state) network() []resource {
 // wayOutOf lists what a node needs to reach the world: without it EKS waits 20 minutes for nodes that cannot join.
 func (s *state) wayOutOf(g *groupPart) []string {
 	var needs []string
-	if s.spec.Network.VPCID != "" {
+	if s.spec.Network.exists() {
 		return nil
 	}
 	for _, t := range s.lay.tables {

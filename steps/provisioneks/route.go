@@ -42,12 +42,19 @@ func routeTable(sp Spec, p *tablePart) resource {
 		},
 		Create: func(ctx context.Context, s *state) error {
 			defer s.look.tables.Changed()
-			return s.settle(ctx, func(ctx context.Context) error {
-				_, err := cloud.EC2(s.aws).CreateRouteTable(ctx, &ec2.CreateRouteTableInput{
-					VpcId: &s.vpcID, ClientToken: s.token(kindTable, p.name, s.vpcID),
-					TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeRouteTable, s.tags(kindTable, p.name)),
+			found := func(ctx context.Context) (bool, error) {
+				t, err := s.findTable(ctx, "create "+p.name, p.name)
+				return t != nil, err
+			}
+			// The token covers this run's own retries; what a run before made a second ago is only to be found by its tags.
+			return s.once(ctx, found, func(ctx context.Context) error {
+				return s.settle(ctx, func(ctx context.Context) error {
+					_, err := cloud.EC2(s.aws).CreateRouteTable(ctx, &ec2.CreateRouteTableInput{
+						VpcId: &s.vpcID, ClientToken: s.token(kindTable, p.name, s.vpcID),
+						TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeRouteTable, s.tags(kindTable, p.name)),
+					})
+					return err
 				})
-				return err
 			})
 		},
 		Delete: func(ctx context.Context, s *state) error {

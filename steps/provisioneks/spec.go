@@ -13,21 +13,26 @@ type Spec struct {
 	Network    Network     `yaml:"network,omitempty" json:"network,omitempty" jsonschema_description:"the VPC to make, or one that exists"`
 	Endpoint   Endpoint    `yaml:"endpoint,omitempty" json:"endpoint,omitempty" jsonschema_description:"who reaches the API server"`
 	NodeGroups []NodeGroup `yaml:"nodeGroups,omitempty" json:"nodeGroups,omitempty" jsonschema_description:"managed node groups"`
+	ExpectPods int32       `yaml:"expectPods,omitempty" json:"expectPods,omitempty" jsonschema:"minimum=0" jsonschema_description:"pods that the pipeline will run besides the system's own: the preflight refuses nodes that have no room for them"`
 	Access     []Access    `yaml:"access,omitempty" json:"access,omitempty" jsonschema_description:"IAM principals that may use the cluster, besides the one that makes it"`
 	Logging    []string    `yaml:"logging,omitempty" json:"logging,omitempty" jsonschema_description:"control plane logs to keep in CloudWatch: api, audit, authenticator, controllerManager, scheduler"`
-	KMSKeyARN  string      `yaml:"kmsKeyArn,omitempty" json:"kmsKeyArn,omitempty" jsonschema:"pattern=^arn:" jsonschema_description:"KMS key that Secrets are encrypted with; cannot be taken back"`
-	Kubeconfig *Kubeconfig `yaml:"kubeconfig,omitempty" json:"kubeconfig,omitempty" jsonschema_description:"write access to the cluster into a kubeconfig file"`
+	// LogRetentionDays is one of the numbers that CloudWatch knows.
+	LogRetentionDays int32       `yaml:"logRetentionDays,omitempty" json:"logRetentionDays,omitempty" jsonschema:"default=30,minimum=1" jsonschema_description:"days that the control plane's logs are kept; they go with the cluster"`
+	KMSKeyARN        string      `yaml:"kmsKeyArn,omitempty" json:"kmsKeyArn,omitempty" jsonschema:"pattern=^arn:" jsonschema_description:"KMS key that Secrets are encrypted with; may be added to a cluster that is there, never changed or taken back"`
+	Kubeconfig       *Kubeconfig `yaml:"kubeconfig,omitempty" json:"kubeconfig,omitempty" jsonschema_description:"write access to the cluster into a kubeconfig file"`
 }
 
-// Network is a VPC to make (cidr and subnets) or one that exists (vpcId and subnetIds).
+// Network is a VPC to make (cidr and subnets) or one that exists (vpcId or vpcTags, and subnetIds or subnetTags).
 type Network struct {
-	CIDR           string   `yaml:"cidr,omitempty" json:"cidr,omitempty" jsonschema_description:"IPv4 range of the VPC, /16 to /28; default 10.0.0.0/16"`
-	PrivateSubnets []string `yaml:"privateSubnets,omitempty" json:"privateSubnets,omitempty" jsonschema_description:"ranges of the private subnets, one a zone; left out, three are cut from cidr"`
-	PublicSubnets  []string `yaml:"publicSubnets,omitempty" json:"publicSubnets,omitempty" jsonschema_description:"ranges of the public subnets, one a zone; left out, as many as there are private ones"`
-	NAT            string   `yaml:"nat,omitempty" json:"nat,omitempty" jsonschema:"enum=single,enum=per-az,enum=none,default=single" jsonschema_description:"NAT gateways: one for all, one a zone, or none: nodes then live in the public subnets"`
-	Zones          []string `yaml:"zones,omitempty" json:"zones,omitempty" jsonschema_description:"availability zones of the subnets, in their order; left out, zones of pinned node groups come first, then those by name that EKS and the instance types support"`
-	VPCID          string   `yaml:"vpcId,omitempty" json:"vpcId,omitempty" jsonschema:"pattern=^vpc-" jsonschema_description:"use this VPC; nothing in it is changed"`
-	SubnetIDs      []string `yaml:"subnetIds,omitempty" json:"subnetIds,omitempty" jsonschema_description:"subnets of that VPC, in two zones at least, for control plane and nodes"`
+	CIDR           string            `yaml:"cidr,omitempty" json:"cidr,omitempty" jsonschema_description:"IPv4 range of the VPC, /16 to /28; default 10.0.0.0/16"`
+	PrivateSubnets []string          `yaml:"privateSubnets,omitempty" json:"privateSubnets,omitempty" jsonschema_description:"ranges of the private subnets, one a zone; left out, three are cut from cidr"`
+	PublicSubnets  []string          `yaml:"publicSubnets,omitempty" json:"publicSubnets,omitempty" jsonschema_description:"ranges of the public subnets, one a zone; left out, as many as there are private ones"`
+	NAT            string            `yaml:"nat,omitempty" json:"nat,omitempty" jsonschema:"enum=single,enum=per-az,enum=none,default=single" jsonschema_description:"NAT gateways: one for all, one a zone, or none: nodes then live in the public subnets"`
+	Zones          []string          `yaml:"zones,omitempty" json:"zones,omitempty" jsonschema_description:"availability zones of the subnets, in their order; left out, zones of pinned node groups come first, then those by name that EKS and the instance types support"`
+	VPCID          string            `yaml:"vpcId,omitempty" json:"vpcId,omitempty" jsonschema:"pattern=^vpc-" jsonschema_description:"use this VPC; nothing in it is changed"`
+	VPCTags        map[string]string `yaml:"vpcTags,omitempty" json:"vpcTags,omitempty" jsonschema_description:"use the one VPC that has these tags; nothing in it is changed"`
+	SubnetIDs      []string          `yaml:"subnetIds,omitempty" json:"subnetIds,omitempty" jsonschema_description:"subnets of that VPC, in two zones at least, for control plane and nodes"`
+	SubnetTags     map[string]string `yaml:"subnetTags,omitempty" json:"subnetTags,omitempty" jsonschema_description:"use the subnets of that VPC that have these tags, in the order of their zones"`
 }
 
 // Endpoint says who reaches the API server.
@@ -50,6 +55,8 @@ type NodeGroup struct {
 	Taints         []Taint           `yaml:"taints,omitempty" json:"taints,omitempty" jsonschema_description:"Kubernetes taints of the nodes"`
 	DiskSize       int32             `yaml:"diskSize,omitempty" json:"diskSize,omitempty" jsonschema:"default=20,minimum=8,maximum=16384" jsonschema_description:"size of a node's disk in GiB (gp3, encrypted)"`
 	CapacityType   string            `yaml:"capacityType,omitempty" json:"capacityType,omitempty" jsonschema:"enum=ON_DEMAND,enum=SPOT,default=ON_DEMAND" jsonschema_description:"how instances are bought"`
+	UpdateConfig   UpdateConfig      `yaml:"updateConfig,omitempty" json:"updateConfig,omitempty" jsonschema_description:"how many nodes may be away at once while a change is rolled out"`
+	Stopped        bool              `yaml:"stopped,omitempty" json:"stopped,omitempty" jsonschema_description:"no nodes for now: the group stays with none, whatever min, desired and max say; taken out again, it comes back as they say"`
 	LaunchTemplate LaunchTemplate    `yaml:"launchTemplate,omitempty" json:"launchTemplate,omitempty" jsonschema_description:"what only a launch template can say"`
 }
 
@@ -60,6 +67,12 @@ type Taint struct {
 	Effect string `yaml:"effect" json:"effect" jsonschema:"required,enum=NoSchedule,enum=PreferNoSchedule,enum=NoExecute" jsonschema_description:"what happens to pods that do not tolerate it"`
 }
 
+// UpdateConfig says how fast nodes are replaced: in numbers or in percent.
+type UpdateConfig struct {
+	MaxUnavailable           int32 `yaml:"maxUnavailable,omitempty" json:"maxUnavailable,omitempty" jsonschema:"minimum=1,maximum=100" jsonschema_description:"nodes at once; 1 when the group is made and nothing is said"`
+	MaxUnavailablePercentage int32 `yaml:"maxUnavailablePercentage,omitempty" json:"maxUnavailablePercentage,omitempty" jsonschema:"minimum=1,maximum=100" jsonschema_description:"percent of the nodes at once, instead of a number"`
+}
+
 // LaunchTemplate adds to the launch template that every node group has (IMDSv2 only, encrypted gp3 disk).
 type LaunchTemplate struct {
 	ImageID string `yaml:"imageId,omitempty" json:"imageId,omitempty" jsonschema:"pattern=^ami-" jsonschema_description:"an image of your own; it must join the cluster by itself, and amiType must be left out"`
@@ -67,9 +80,10 @@ type LaunchTemplate struct {
 
 // Access lets an IAM principal use the cluster.
 type Access struct {
-	PrincipalARN string   `yaml:"principalArn" json:"principalArn" jsonschema:"required,pattern=^arn:" jsonschema_description:"IAM role or user"`
-	Policy       string   `yaml:"policy,omitempty" json:"policy,omitempty" jsonschema:"enum=clusterAdmin,enum=admin,enum=edit,enum=view,default=clusterAdmin" jsonschema_description:"what it may do"`
-	Namespaces   []string `yaml:"namespaces,omitempty" json:"namespaces,omitempty" jsonschema_description:"only in these namespaces; default: the whole cluster"`
+	PrincipalARN     string   `yaml:"principalArn" json:"principalArn" jsonschema:"required,pattern=^arn:" jsonschema_description:"IAM role or user"`
+	Policy           string   `yaml:"policy,omitempty" json:"policy,omitempty" jsonschema:"enum=clusterAdmin,enum=admin,enum=adminView,enum=edit,enum=view,enum=none,default=clusterAdmin" jsonschema_description:"what it may do; none: only what kubernetesGroups may"`
+	Namespaces       []string `yaml:"namespaces,omitempty" json:"namespaces,omitempty" jsonschema_description:"the policy only in these namespaces; default: the whole cluster"`
+	KubernetesGroups []string `yaml:"kubernetesGroups,omitempty" json:"kubernetesGroups,omitempty" jsonschema_description:"groups that role bindings in the cluster name"`
 }
 
 // Kubeconfig says where to write access to the cluster.

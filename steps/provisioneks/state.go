@@ -11,6 +11,7 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	"pipectl.dev/cloud"
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/reconcile"
 )
@@ -58,6 +59,9 @@ type state struct {
 	down    bool // removing: drift is of no interest, and states that a run cannot use still count as there
 	look    looks
 	lay     layout
+	open    kube.Opener       // on the way up: gives volumes of claims back; nil: nobody does
+	claimed []ec2types.Volume // those volumes
+	unseen  error             // what we may not look at, and which may hold the network
 
 	learned
 }
@@ -69,6 +73,7 @@ type learned struct {
 	nodeRole    string // ARN
 	cluster     *ekstypes.Cluster
 	providerARN string
+	planeZones  []string // zones that EKS wants the control plane in, once it has refused others; empty: any
 	roleMade    sync.Map // role name -> time.Time it was made or changed
 	made        sync.Map // ID of a resource that this run has made
 }
@@ -90,7 +95,7 @@ type looks struct {
 // prefetch asks for all lists at once, so that a plan takes one round trip and not one for each level of dependency.
 func (s *state) prefetch(ctx context.Context) {
 	var wg sync.WaitGroup
-	if s.spec.Network.VPCID == "" || s.down {
+	if !s.spec.Network.exists() || s.down {
 		wg.Go(func() { s.look.vpcs.Warm(ctx) })
 		wg.Go(func() { s.look.igws.Warm(ctx) })
 		wg.Go(func() { s.look.addresses.Warm(ctx) })

@@ -1,37 +1,63 @@
 // Package provisioneks is the step provision-eks: a VPC, an EKS cluster with its roles, OIDC provider and node groups, found by owner
 // tag, made as parallel as their true dependencies allow, and removed again.
 //
-// It must not touch Kubernetes objects, nor anything that does not carry its owner tag. Data volumes are another step's.
+// It must not touch Kubernetes objects but the Services and Ingresses that hold load balancers of a cluster that goes, and make none but
+// PersistentVolumes that give volumes of claims back to a cluster that returns; nor touch anything that neither carries its owner tag nor was made by such a cluster's own controllers. Data volumes are another step's.
 package provisioneks
 
 import (
 	"context"
-	"time"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/owned"
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/reconcile"
 )
 
 // New makes the step.
-func New(open cloud.Opener) steps.Definition {
+// clusters is asked where volumes of claims were kept, and on the way down for the Services that hold load balancers; nil: those are
+// removed, and these not given back.
+func New(open cloud.Opener, clusters kube.Opener) steps.Definition {
 	return steps.Define(steps.About{
 		Name:    "provision-eks",
 		Summary: "Make a VPC, an EKS cluster and its node groups, or use a cluster that exists",
 		Example: "name: blog\nnodeGroups:\n  - {name: main, instanceTypes: [t3.medium], min: 1, desired: 2, max: 3}\n",
 		Doc:     doc,
 		AWS:     true,
-		Expect:  640 * time.Second,
-	}, &step{open: open})
+		Expect:  wholeTime,
+		Least:   least,
+	}, &step{open: open, kube: clusters})
 }
 
 const doc = "Everything is found again by its owner tags, so there is no state file, and an interrupted run carries on.\n\n" +
 	"Choices that the spec leaves open (Kubernetes version, zones, image family) are made once, when the thing is made. The desired size of a node\n" +
 	"group is set at the start only. Drift is mended where AWS can change a thing in place, and refused, with the field named, where it cannot.\n\n" +
-	"`down` removes node groups first, then the cluster, its roles and its network; it leaves data volumes alone."
+	"Nothing is upgraded unless `version` names a newer one: then the control plane goes from minor version to minor version with the node groups\n" +
+	"behind it, and never back. Add-ons are stages of their own (install-addon): give them the versions that go with the new one.\n\n" +
+	"A zone that is full is left out of a node group that is not pinned to zones, and a zone that EKS refuses is left out of the control plane.\n\n" +
+	"`down` removes node groups first, then the cluster, its roles and its network; it leaves data volumes alone. Volumes that the EBS CSI driver\n" +
+	"made for claims are kept as well, and tagged with what their claims asked for. When the cluster returns, each gets a PersistentVolume that is\n" +
+	"reserved for its claim before any node is there, so that whatever makes the claim again finds its data."
 
-type step struct{ open cloud.Opener }
+// least maps what belongs to a cluster, named after it, to the cluster. Claims' volumes hold data, and are nobody's to remove.
+func least(kind, name string) (steps.Least, bool) {
+	cluster, _, part := strings.Cut(name, "/")
+	whole := slices.Contains([]string{kindCluster, kindVPC, kindIGW, kindOIDC}, kind)
+	if kind == kindClaimed || kind == "eks:Addon" || cluster == "" || !part && !whole {
+		return steps.Least{}, false
+	}
+	return steps.Least{With: fmt.Sprintf("{name: %q}", cluster)}, true
+}
+
+type step struct {
+	open cloud.Opener
+	kube kube.Opener
+}
 
 // ResourceKeys names what no other stage may make.
 func (s *Spec) ResourceKeys() []string {
@@ -55,7 +81,19 @@ func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*s
 	if sp.Existing {
 		return s, nil
 	}
+	if err := s.findNetwork(ctx); err != nil {
+		return nil, cloud.Explain(err)
+	}
+	claimed := make(chan error, 1)
+	if s.open = p.kube; s.open != nil && !down {
+		go func() { claimed <- s.findClaimed(ctx) }()
+	} else {
+		claimed <- nil
+	}
 	s.prefetch(ctx)
+	if err := <-claimed; err != nil {
+		return nil, err
+	}
 	s.resumed = s.anything()
 	zones, err := s.zones(ctx)
 	if err != nil {
@@ -151,6 +189,12 @@ func (p *step) Release(ctx context.Context, env steps.Env, sp Spec) error {
 	if err != nil {
 		return err
 	}
+	if err := s.withoutBalancers(ctx, p.kube); err != nil {
+		return err
+	}
+	if err := s.keepClaimed(ctx, p.kube); err != nil {
+		return err
+	}
 	var groups []resource
 	for _, g := range s.lay.groups {
 		groups = append(groups, nodeGroup(sp, g, nil))
@@ -166,11 +210,20 @@ func (p *step) Delete(ctx context.Context, env steps.Env, sp Spec, o steps.Delet
 	if err != nil {
 		return err
 	}
-	if err := s.list(s.resources()).Destroy(ctx, s, o.WithData); err != nil {
+	if err := s.withoutBalancers(ctx, nil); err != nil {
 		return err
+	}
+	if err := s.keepClaimed(ctx, nil); err != nil {
+		return err
+	}
+	if err := s.list(s.resources()).Destroy(ctx, s, o.WithData); err != nil {
+		return errors.Join(s.unseen, err)
 	}
 	if err := s.removeStaleProviders(ctx); err != nil {
 		return cloud.Explain(err)
+	}
+	if err := s.claimedVolumes(ctx, o.WithData); err != nil {
+		return err
 	}
 	return s.leftovers(ctx)
 }

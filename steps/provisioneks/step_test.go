@@ -28,7 +28,7 @@ nodeGroups:
 func TestClusterIsMadeOnceKeptAndRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 1})
-		d, in := provisioneks.New(w.Open), cloudtest.Input(t, post)
+		d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, post)
 
 		start, mark := time.Now(), w.Mark()
 		raw, err := w.Apply(t.Context(), d, in)

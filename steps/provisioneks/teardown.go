@@ -58,13 +58,26 @@ func (s *state) sweep(ctx context.Context, subnet string) error {
 	if subnet != "" {
 		return nil
 	}
-	o, err := cloud.EC2(s.aws).DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{
-		Filters: []ec2types.Filter{cloud.Filter("vpc-id", s.vpcID), cloud.Filter("tag:kubernetes.io/cluster/"+s.spec.Name, "owned")},
-	})
+	return s.sweepGroups(ctx)
+}
+
+// sweepGroups removes the security groups that the cluster's controllers made. They may name each other in their rules, which go first.
+func (s *state) sweepGroups(ctx context.Context) error {
+	o, err := cloud.EC2(s.aws).DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: []ec2types.Filter{cloud.Filter("vpc-id", s.vpcID)}})
 	if err != nil {
 		return err
 	}
 	for _, g := range o.SecurityGroups {
+		tags := cloud.EC2TagMap(g.Tags)
+		if tags["kubernetes.io/cluster/"+s.spec.Name] != "owned" && tags["elbv2.k8s.aws/cluster"] != s.spec.Name {
+			continue
+		}
+		if slices.ContainsFunc(g.IpPermissions, func(p ec2types.IpPermission) bool { return len(p.UserIdGroupPairs) > 0 }) {
+			_, err := cloud.EC2(s.aws).RevokeSecurityGroupIngress(ctx, &ec2.RevokeSecurityGroupIngressInput{GroupId: g.GroupId, IpPermissions: g.IpPermissions})
+			if err != nil && !cloud.IsNotFound(err) {
+				return err
+			}
+		}
 		_, err := cloud.EC2(s.aws).DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: g.GroupId})
 		if err != nil && !cloud.IsNotFound(err) && !cloud.IsDependency(err) {
 			return err
@@ -138,6 +151,9 @@ func (s *state) removeStaleProviders(ctx context.Context) error {
 	return nil
 }
 
+// priceOf is the item of the price table for what costs by the hour.
+var priceOf = map[string]string{kindCluster: "eks:standard", kindNAT: "nat", kindEIP: "ipv4"}
+
 // leftovers looks once more by tag, and fails when anything that costs money or stands in the way of the next run is still there.
 func (s *state) leftovers(ctx context.Context) error {
 	again := &state{aws: s.aws, env: s.env, spec: s.spec, owner: s.owner, caller: s.caller, down: true}
@@ -157,7 +173,7 @@ func (s *state) leftovers(ctx context.Context) error {
 	for _, c := range changes {
 		ours := !slices.Contains([]string{kindRoute, kindAssociation, kindIGWAttached, kindPublicIPs, kindKubeconfig}, c.Kind)
 		if ours && c.Action != reconcile.Create && c.ID != "" && c.Action != reconcile.Refuse {
-			left = append(left, c.Kind+"/"+c.Name+" ("+c.ID+")")
+			left = append(left, c.Kind+"/"+c.Name+" ("+c.ID+s.perDay(priceOf[c.Kind], 1)+")")
 		}
 	}
 	if len(left) == 0 {

@@ -1,7 +1,9 @@
 package provisioneks
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -119,9 +121,17 @@ func (s *state) templateDrift(ctx context.Context, p *groupPart) ([]string, erro
 	}
 	var d owned.Drift
 	have := o.LaunchTemplateVersions[0].LaunchTemplateData
-	d.Mend("launchTemplate.imageId", aws.ToString(have.ImageId), p.LaunchTemplate.ImageID)
+	if was, is := aws.ToString(have.ImageId), p.LaunchTemplate.ImageID; was != "" && is != "" {
+		d.Mend("launchTemplate.imageId", was, is)
+	} else { // nodes of EKS's images and nodes of one's own do not change sides
+		d.Fixed("launchTemplate.imageId", was, is)
+	}
 	var size int32
 	encrypted := false
+	if len(have.BlockDeviceMappings) > 0 && !hasDevice(have.BlockDeviceMappings, p.disk()) { // each family has it elsewhere
+		d.Fixed("amiType", "a family with its disk at "+aws.ToString(have.BlockDeviceMappings[0].DeviceName), cmp.Or(p.AMIType, "the default"))
+		return d, nil
+	}
 	for _, m := range have.BlockDeviceMappings {
 		if m.Ebs != nil && aws.ToString(m.DeviceName) == p.disk() {
 			size, encrypted = aws.ToInt32(m.Ebs.VolumeSize), aws.ToBool(m.Ebs.Encrypted)
@@ -129,12 +139,17 @@ func (s *state) templateDrift(ctx context.Context, p *groupPart) ([]string, erro
 	}
 	d.Mend("diskSize", size, p.DiskSize)
 	d.Mend("disk encrypted", encrypted, true)
-	tokens := ec2types.LaunchTemplateHttpTokensState("")
+	tokens, limit := ec2types.LaunchTemplateHttpTokensState(""), int32(0)
 	if have.MetadataOptions != nil {
-		tokens = have.MetadataOptions.HttpTokens
+		tokens, limit = have.MetadataOptions.HttpTokens, aws.ToInt32(have.MetadataOptions.HttpPutResponseHopLimit)
 	}
+	d.Mend("metadata hop limit", limit, hops)
 	d.Mend("metadata tokens", tokens, ec2types.LaunchTemplateHttpTokensStateRequired)
 	return d, nil
+}
+
+func hasDevice(list []ec2types.LaunchTemplateBlockDeviceMapping, device string) bool {
+	return slices.ContainsFunc(list, func(m ec2types.LaunchTemplateBlockDeviceMapping) bool { return aws.ToString(m.DeviceName) == device })
 }
 
 func (s *state) newTemplateVersion(ctx context.Context, p *groupPart, drift []string) error {

@@ -3,6 +3,7 @@ package provisioneks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,10 +26,10 @@ func (s *state) updated(ctx context.Context, group string, u *ekstypes.Update) e
 		in.NodegroupName = &group
 	}
 	what := string(u.Type)
-	report := func(p wait.Progress) { s.env.Waiting(what+" "+p.Detail, p.Elapsed, p.Expect) }
+	report := func(p wait.Progress) { s.env.WaitingFor(what+" "+p.Detail, p) }
 	o := wait.Options{Expect: 90 * time.Second, Timeout: time.Hour, Speed: s.aws.Speed, Report: report}
 	return wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
-		got, err := s.aws.EKS.DescribeUpdate(ctx, in)
+		got, err := cloud.EKS(s.aws).DescribeUpdate(ctx, in)
 		switch {
 		case cloud.IsTransient(err):
 			return false, "no answer: " + cloud.Code(err), nil
@@ -43,6 +44,15 @@ func (s *state) updated(ctx context.Context, group string, u *ekstypes.Update) e
 		}
 		return false, string(got.Update.Status), nil
 	})
+}
+
+// progress is an error when an update that EKS calls successful has left everything as it was: asking again would never end.
+func progress(before, now []string) error {
+	if len(before) == 0 || !slices.Equal(before, now) {
+		return nil
+	}
+	return &steps.Error{Code: "UpdateWithoutEffect", Category: steps.Unhealthy, Message: "EKS says that the update succeeded, but still: " + strings.Join(now, "; "),
+		Hints: []string{"look whether something else changes it back, such as a policy or another tool"}}
 }
 
 func updateErrors(u *ekstypes.Update) string {

@@ -16,7 +16,7 @@ const zonesByDefault = 3
 // SetDefaults fills in what a tag cannot say.
 func (s *Spec) SetDefaults() {
 	n := &s.Network
-	if n.VPCID == "" && !s.Existing {
+	if !n.exists() && !s.Existing {
 		if n.CIDR == "" {
 			n.CIDR = "10.0.0.0/16"
 		}
@@ -30,6 +30,10 @@ func (s *Spec) SetDefaults() {
 		}
 		if g.Max == 0 {
 			g.Max = max(*g.Desired, 1)
+		}
+		if g.Stopped {
+			none := int32(0)
+			g.Min, g.Desired, g.Max = 0, &none, 1 // EKS takes no maximum of 0
 		}
 	}
 }
@@ -75,6 +79,9 @@ func (s *Spec) Validate() []spec.Problem {
 	if s.Endpoint.Public != nil && s.Endpoint.Private != nil && !*s.Endpoint.Public && !*s.Endpoint.Private {
 		add("endpoint", "set endpoint.public or endpoint.private to true", "nobody could reach the API server")
 	}
+	if k := s.KMSKeyARN; k != "" && (strings.Count(k, ":") != 5 || !strings.Contains(k, ":kms:") || !strings.Contains(k, ":key/")) {
+		add("kmsKeyArn", "an alias is not enough: EKS wants the key itself", "expected arn:aws:kms:REGION:ACCOUNT:key/ID, got %q", k)
+	}
 	for i, c := range s.Endpoint.PublicCIDRs {
 		if _, err := netip.ParsePrefix(c); err != nil {
 			add(spec.Index("endpoint.publicCIDRs", i), "", "expected a range such as 203.0.113.7/32, got %q", c)
@@ -95,6 +102,15 @@ func (s *Spec) Validate() []spec.Problem {
 		names[g.Name] = true
 		g.check(at, add)
 	}
+	principals := map[string]bool{}
+	for i, a := range s.Access {
+		at := spec.Index("access", i)
+		if principals[a.PrincipalARN] {
+			add(spec.Join(at, "principalArn"), "a principal has one entry: join the two", "%q is used twice", a.PrincipalARN)
+		}
+		principals[a.PrincipalARN] = true
+		a.check(at, add)
+	}
 	return ps
 }
 
@@ -102,9 +118,15 @@ type adder func(path, hint, format string, args ...any)
 
 func (s *Spec) network(add adder) {
 	n := s.Network
-	if n.VPCID != "" {
-		if len(n.SubnetIDs) < 2 {
-			add("network.subnetIds", "", "expected subnets in two zones at least, got %d", len(n.SubnetIDs))
+	if n.exists() {
+		switch {
+		case len(n.SubnetIDs) > 0 && len(n.SubnetTags) > 0:
+			add("network.subnetTags", "keep subnetIds or subnetTags", "cannot be given together with network.subnetIds")
+		case len(n.SubnetIDs) < 2 && len(n.SubnetTags) == 0:
+			add("network.subnetIds", "or find them by network.subnetTags", "expected subnets in two zones at least, got %d", len(n.SubnetIDs))
+		}
+		if n.VPCID != "" && len(n.VPCTags) > 0 {
+			add("network.vpcTags", "keep vpcId or vpcTags", "cannot be given together with network.vpcId")
 		}
 		if n.CIDR != "" || len(n.PrivateSubnets)+len(n.PublicSubnets) > 0 {
 			add("network.vpcId", "leave cidr, privateSubnets and publicSubnets out", "a VPC that exists keeps its own subnets")
@@ -118,6 +140,9 @@ func (s *Spec) network(add adder) {
 	}
 	if len(n.SubnetIDs) > 0 {
 		add("network.subnetIds", "set network.vpcId too", "only with a VPC that exists")
+	}
+	if len(n.SubnetTags) > 0 {
+		add("network.subnetTags", "set network.vpcId or network.vpcTags too", "only with a VPC that exists")
 	}
 	subnets(vpc, n, add)
 	count := max(len(n.PrivateSubnets), len(n.PublicSubnets))
@@ -178,6 +203,9 @@ func (g NodeGroup) check(at string, add adder) {
 		add(spec.Join(at, "amiType"), "", "expected one of %s, got %q", join(types), g.AMIType)
 	case g.AMIType != "" && g.LaunchTemplate.ImageID != "":
 		add(spec.Join(at, "amiType"), "leave amiType out", "cannot be given together with launchTemplate.imageId")
+	}
+	if g.UpdateConfig.MaxUnavailable > 0 && g.UpdateConfig.MaxUnavailablePercentage > 0 {
+		add(spec.Join(at, "updateConfig"), "keep one of the two", "maxUnavailable and maxUnavailablePercentage exclude each other")
 	}
 	if g.Max < max(g.Min, *g.Desired) || *g.Desired < g.Min {
 		add(spec.Join(at, "desired"), "", "expected min <= desired <= max, got %d <= %d <= %d", g.Min, *g.Desired, g.Max)

@@ -20,7 +20,7 @@ var zonesWithoutEKS = []string{"use1-az3", "usw1-az2", "cac1-az3"}
 // volume does not move), then by name. The same world gives the same answer.
 func (s *state) zones(ctx context.Context) ([]string, error) {
 	n := s.spec.Network
-	if n.VPCID != "" {
+	if n.exists() {
 		return s.zonesOf(ctx, n)
 	}
 	zones := make([]string, max(len(n.PrivateSubnets), len(n.PublicSubnets)))
@@ -140,11 +140,17 @@ func (s *state) offerings(ctx context.Context) (map[string][]string, error) {
 
 // zonesOf looks up the zones of subnets that exist, in the spec's order.
 func (s *state) zonesOf(ctx context.Context, n Network) ([]string, error) {
+	zones := make([]string, len(n.SubnetIDs))
+	if len(zones) == 0 { // on the way down, when they are gone
+		return zones, nil
+	}
 	o, err := cloud.EC2(s.aws).DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: n.SubnetIDs})
+	if s.down && cloud.IsNotFound(err) {
+		return zones, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	zones := make([]string, len(n.SubnetIDs))
 	for _, sub := range o.Subnets {
 		if aws.ToString(sub.VpcId) != n.VPCID {
 			return nil, precondition("SubnetElsewhere", fmt.Sprintf("network.subnetIds: %s is in %s, not in %s", aws.ToString(sub.SubnetId), aws.ToString(sub.VpcId), n.VPCID), "")

@@ -1,0 +1,115 @@
+package provisioneks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/eks"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/steps"
+)
+
+// nextMinor upgrades the control plane by one minor version, which is all that EKS does at a time. It refuses to while a managed node
+// group is behind, so these follow first; after the last minor version they follow as resources of their own.
+func (s *state) nextMinor(ctx context.Context, have string, token *string) (*ekstypes.Update, error) {
+	if err := s.levelGroups(ctx, have); err != nil {
+		return nil, err
+	}
+	next := fmt.Sprintf("1.%d", minor(have)+1)
+	o, err := cloud.EKS(s.aws).UpdateClusterVersion(ctx, &eks.UpdateClusterVersionInput{Name: &s.spec.Name, Version: &next, ClientRequestToken: token})
+	if err != nil {
+		return nil, err
+	}
+	return o.Update, nil
+}
+
+// levelGroups brings the node groups that are behind their control plane to its version, all at once.
+func (s *state) levelGroups(ctx context.Context, version string) error {
+	errs := make([]error, len(s.lay.groups))
+	var wg sync.WaitGroup
+	for i, p := range s.lay.groups {
+		wg.Go(func() { errs[i] = s.levelGroup(ctx, p, version) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (s *state) levelGroup(ctx context.Context, p *groupPart, version string) error {
+	for {
+		g, err := s.groupAtRest(ctx, p.Name)
+		if err != nil || g == nil || !behind(g, version) || !cloud.Ours(g.Tags, s.owner, kindGroup, s.name(p.Name)) {
+			return err
+		}
+		o, err := cloud.EKS(s.aws).UpdateNodegroupVersion(ctx, &eks.UpdateNodegroupVersionInput{
+			ClusterName: &s.spec.Name, NodegroupName: &p.Name, Version: &version, ClientRequestToken: s.token(kindGroup, p.Name, "level", version),
+		})
+		if busy(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.updated(ctx, p.Name, o.Update); err != nil {
+			return err
+		}
+	}
+}
+
+// behind reports that EKS can bring the nodes of g to version. Nodes of an image of one's own have none that EKS knows, and a group that
+// failed is replaced by one that has it.
+func behind(g *ekstypes.Nodegroup, version string) bool {
+	switch g.Status {
+	case ekstypes.NodegroupStatusActive, ekstypes.NodegroupStatusDegraded:
+		return g.AmiType != ekstypes.AMITypesCustom && minor(aws.ToString(g.Version)) < minor(version)
+	}
+	return false
+}
+
+// checkUpgrade finds before the first write what EKS would say of a version that the spec asks of a cluster that is there.
+func (s *state) checkUpgrade(ctx context.Context, c *ekstypes.Cluster) ([]error, error) {
+	have, want := aws.ToString(c.Version), s.spec.Version
+	if want == "" || want == have || s.env.Unknown("version") {
+		return nil, nil
+	}
+	if minor(want) < minor(have) {
+		s.env.Checked("Kubernetes version", "the cluster runs "+have+", and EKS never goes back", false)
+		return []error{&steps.Error{Code: "Downgrade", Category: steps.Precondition, Message: fmt.Sprintf("version: the cluster runs %s, and EKS never goes back to %s", have, want),
+			Hints: []string{"write version: " + have + ", or leave `version` out"}}}, nil
+	}
+	all, err := s.versions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	unknown := knownVersion(want, all)
+	s.env.Checked("Kubernetes version", "from "+have+" to "+want+supportText(want, all), unknown == nil)
+	if unknown != nil {
+		return []error{unknown}, nil
+	}
+	return s.checkImages(ctx, want)
+}
+
+// checkImages finds node groups whose image family ends before version does: EKS says so only once the control plane is upgraded.
+func (s *state) checkImages(ctx context.Context, version string) ([]error, error) {
+	names, err := s.groupNames(ctx)
+	if err != nil || minor(version) <= lastAL2 {
+		return nil, err
+	}
+	var out []error
+	for _, name := range names {
+		g, err := s.describeGroup(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if g != nil && strings.HasPrefix(string(g.AmiType), "AL2_") {
+			out = append(out, precondition("AMITypeTooOld", fmt.Sprintf("node group %s: %s ended with Kubernetes 1.%d, the cluster is to be %s", name, g.AmiType, lastAL2, version),
+				"make a node group of another name with "+successor(string(g.AmiType))+" and take this one out first: the image family of a node group cannot change"))
+		}
+	}
+	return out, nil
+}
