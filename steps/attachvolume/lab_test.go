@@ -195,7 +195,7 @@ func TestVolumeIsGivenUsedTakenBackAndGivenAgain(t *testing.T) {
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
-		if want := `{"volumeId":"` + id + `","persistentVolume":"pipectl-` + id + `","claim":"jenkins/jenkins-home","zone":"` + emu.FixtureRegion + `a"}`; string(raw) != want {
+		if want := `{"volumeId":"` + id + `","persistentVolume":"pipectl-` + id + `","claim":"jenkins/jenkins-home","values":"persistence:\n  enabled: true\n  existingClaim: jenkins-home\n","zone":"` + emu.FixtureRegion + `a"}`; string(raw) != want {
 			t.Errorf("round %d: outputs %s, want %s", round, raw, want)
 		}
 		if p, err = u.def.Plan(t.Context(), u.env, in); err != nil || string(p.Outputs) != string(raw) {
@@ -258,6 +258,66 @@ func runPod(t *testing.T, u *use, volume string) {
 	if err != nil {
 		now, _ := u.client.Typed.CoreV1().Pods("jenkins").Get(t.Context(), "jenkins-0", metav1.GetOptions{})
 		t.Fatalf("volume is %s, attachments %+v, pod %+v: %v", state(t, volume), last.Items, now.Status, err)
+	}
+}
+
+func TestFileSystemIsTheOneOnTheVolume(t *testing.T) {
+	u, kubeconfig := cluster(t)
+	id, err := account.SeedVolume(emu.FixtureRegion+"a", 20, map[string]string{"pipectl.dev/fs-type": "xfs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := "{cluster: {kubeconfig: " + kubeconfig + "}, volume: " + id + ", claim: formatted/home"
+	if _, err := u.def.Plan(t.Context(), u.env, input(t, with+", fsType: ext4}")); !kube.HasCode(err, "OtherFileSystem") {
+		t.Errorf("another one: %v", err)
+	}
+	if _, err := u.def.Apply(t.Context(), u.env, input(t, with+"}")); err != nil {
+		t.Fatal(err)
+	}
+	pv, err := u.client.Typed.CoreV1().PersistentVolumes().Get(t.Context(), "pipectl-"+id, metav1.GetOptions{})
+	if err != nil || pv.Spec.CSI.FSType != "xfs" {
+		t.Errorf("got %+v, %v", pv, err)
+	}
+}
+
+// TestEveryAWSCallMayGoWrong lets each call of a life of the step go wrong in every way, on a real control plane: run again, it comes to
+// the same end, and the volume is neither lost nor taken from anybody.
+func TestEveryAWSCallMayGoWrong(t *testing.T) {
+	u, kubeconfig := cluster(t)
+	for _, call := range []string{"DescribeVolumes", "CreateTags"} {
+		for _, kind := range []string{"lost-response", "throttle", "500", "reset", "access-denied", "expired-token"} {
+			t.Run(call+" "+kind, func(t *testing.T) {
+				id := seedVolume(t)
+				in := input(t, "{cluster: {kubeconfig: "+kubeconfig+"}, volume: "+id+", claim: wrong/"+strings.ToLower(call)+"-"+kind+"}")
+				again := func(what string, do func() error) {
+					mark := account.Mark()
+					account.AddFault(emu.Fault{Service: "ec2", Action: call, Kind: kind})
+					err := do()
+					hit := slices.ContainsFunc(account.Since(mark), func(c emu.Call) bool { return c.Action == call })
+					for try := 0; err != nil; try++ {
+						if e := steps.Classify(err); e.Category == steps.Internal || try == 2 {
+							t.Fatalf("%s: %v", what, err)
+						}
+						err = do()
+					}
+					if !hit && what == "apply" {
+						t.Errorf("%s: made no call of %s", what, call)
+					}
+				}
+				again("apply", func() error { _, err := u.def.Apply(t.Context(), u.env, in); return err })
+				if p, err := u.def.Plan(t.Context(), u.env, in); err != nil || p.Outputs == nil {
+					t.Errorf("after it: %v, %v", changes(p.Changes), err)
+				}
+				if call == "DescribeVolumes" { // down makes no other
+					again("release", func() error { return u.def.Release(t.Context(), u.env, in) })
+				} else if err := u.def.Release(t.Context(), u.env, in); err != nil {
+					t.Error(err)
+				}
+				if _, found, err := u.def.Observe(t.Context(), u.env, in); err != nil || found || state(t, id) != "available" {
+					t.Errorf("after release: found %v, volume %s, %v", found, state(t, id), err)
+				}
+			})
+		}
 	}
 }
 

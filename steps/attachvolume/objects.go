@@ -17,6 +17,9 @@ const (
 	clusterByTag = "ebs.csi.aws.com/cluster-name" // what the policy that is scoped to one cluster looks at
 )
 
+// kept lets the claim outlive a chart or an Application that would take it for its own.
+var kept = map[string]string{"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false,Delete=false"}
+
 func (s Spec) volumeRef() kube.ObjectRef {
 	return kube.ObjectRef{APIVersion: "v1", Kind: "PersistentVolume", Name: volumeName(s.Volume)}
 }
@@ -37,7 +40,7 @@ func (s Spec) objects(v volume, claim *unstructured.Unstructured) []*unstructure
 		"persistentVolumeReclaimPolicy": string(corev1.PersistentVolumeReclaimRetain),
 		"storageClassName":              s.StorageClass,
 		"volumeMode":                    string(corev1.PersistentVolumeFilesystem),
-		"csi":                           map[string]any{"driver": driver, "volumeHandle": v.ID, "fsType": s.FSType},
+		"csi":                           map[string]any{"driver": driver, "volumeHandle": v.ID, "fsType": s.fsType(v)},
 		"claimRef":                      map[string]any{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": s.namespace(), "name": s.claim()},
 		"nodeAffinity": map[string]any{"required": map[string]any{"nodeSelectorTerms": []any{
 			map[string]any{"matchExpressions": []any{map[string]any{"key": zoneLabel, "operator": "In", "values": []any{v.Zone}}}},
@@ -50,7 +53,9 @@ func (s Spec) objects(v volume, claim *unstructured.Unstructured) []*unstructure
 		"volumeName":       volumeName(s.Volume),
 		"resources":        map[string]any{"requests": map[string]any{"storage": request}},
 	}
-	return []*unstructured.Unstructured{object(s.volumeRef(), pv), object(s.claimRef(), pvc)}
+	made := object(s.claimRef(), pvc)
+	made.SetAnnotations(kept)
+	return []*unstructured.Unstructured{object(s.volumeRef(), pv), made}
 }
 
 func object(r kube.ObjectRef, spec map[string]any) *unstructured.Unstructured {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -57,7 +56,7 @@ func letGo(ctx context.Context, env steps.Env, c *kube.Client, sp Spec) error {
 	began, detail := time.Now(), ""
 	err := kube.Await(waiting, 2*time.Second, func(ctx context.Context) (bool, error) {
 		var err error
-		if detail, err = holds(ctx, c, sp); err != nil || detail == "" {
+		if detail, err = c.ClaimHolder(ctx, sp.namespace(), sp.claim(), volumeName(sp.Volume)); err != nil || detail == "" {
 			return detail == "", err
 		}
 		env.Waiting(detail, time.Since(began), 30*time.Second)
@@ -76,41 +75,6 @@ func letGo(ctx context.Context, env steps.Env, c *kube.Client, sp Spec) error {
 		return fmt.Errorf("volume %s: let go: %w", sp.Volume, err)
 	}
 	return nil
-}
-
-// holds says what in the cluster still has the volume, "" if nothing does.
-func holds(ctx context.Context, c *kube.Client, sp Spec) (string, error) {
-	pods, err := c.Typed.CoreV1().Pods(sp.namespace()).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return "", fmt.Errorf("pods: %w", kube.Explain(err))
-	}
-	for i := range pods.Items {
-		if uses(&pods.Items[i], sp.claim()) {
-			return "pod " + pods.Items[i].Name + " uses claim " + sp.Claim, nil
-		}
-	}
-	list, err := c.Typed.StorageV1().VolumeAttachments().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return "", fmt.Errorf("volumeattachments: %w", kube.Explain(err))
-	}
-	for _, va := range list.Items {
-		if pv := va.Spec.Source.PersistentVolumeName; pv != nil && *pv == volumeName(sp.Volume) {
-			return "it is attached to node " + va.Spec.NodeName, nil
-		}
-	}
-	return "", nil
-}
-
-func uses(pod *corev1.Pod, claim string) bool {
-	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-		return false
-	}
-	for _, v := range pod.Spec.Volumes {
-		if v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim {
-			return true
-		}
-	}
-	return false
 }
 
 // remove deletes claim and PersistentVolume, as far as they are ours.

@@ -15,7 +15,7 @@ type Spec struct {
 	Volume       string           `yaml:"volume" json:"volume" jsonschema:"required,pattern=^vol-[0-9a-f]+$" jsonschema_description:"id of the EBS volume"`
 	Claim        string           `yaml:"claim" json:"claim" jsonschema:"required" jsonschema_description:"PersistentVolumeClaim to make, as namespace/name; a namespace that is missing is made"`
 	StorageClass string           `yaml:"storageClass,omitempty" json:"storageClass,omitempty" jsonschema_description:"storageClassName of volume and claim; none is right unless a chart insists"`
-	FSType       string           `yaml:"fsType,omitempty" json:"fsType,omitempty" jsonschema:"enum=ext4,enum=xfs,default=ext4" jsonschema_description:"file system that is on the volume; another one than that fails to mount"`
+	FSType       string           `yaml:"fsType,omitempty" json:"fsType,omitempty" jsonschema:"enum=ext4,enum=xfs" jsonschema_description:"file system that is on the volume, or that a blank one gets; default: what a move has written on the volume that it is formatted with, else ext4"`
 	AccessMode   string           `yaml:"accessMode,omitempty" json:"accessMode,omitempty" jsonschema:"enum=ReadWriteOnce,enum=ReadWriteOncePod,default=ReadWriteOnce" jsonschema_description:"ReadWriteOncePod lets a single pod use it, not all of one node"`
 	Timeout      spec.Duration    `yaml:"timeout,omitempty" json:"timeout,omitempty" jsonschema:"default=10m" jsonschema_description:"longest wait for the claim to be bound, or let go"`
 }
@@ -25,6 +25,7 @@ type Outputs struct {
 	VolumeID         string `json:"volumeId" jsonschema_description:"the EBS volume"`
 	PersistentVolume string `json:"persistentVolume" jsonschema_description:"name of the PersistentVolume"`
 	Claim            string `json:"claim" jsonschema_description:"the claim, as namespace/name"`
+	Values           string `json:"values" jsonschema_description:"values of the official Jenkins chart that let it use the claim, to be committed to Git"`
 	Zone             string `json:"zone" jsonschema_description:"availability zone that pods of the claim are held to"`
 }
 

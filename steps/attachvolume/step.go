@@ -76,6 +76,9 @@ func (s *step) look(ctx context.Context, env steps.Env, sp Spec) (world, error) 
 	if !found {
 		return w, noVolume(sp.Volume)
 	}
+	if err := sp.asFormatted(w.volume); err != nil {
+		return w, err
+	}
 	if w.client, err = s.kube(ctx, kube.Relative(sp.Cluster, env.Dir)); err != nil {
 		return w, err
 	}
@@ -121,7 +124,8 @@ func (s *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 }
 
 func (s Spec) outputs(zone string) *Outputs {
-	return &Outputs{VolumeID: s.Volume, PersistentVolume: volumeName(s.Volume), Claim: s.Claim, Zone: zone}
+	return &Outputs{VolumeID: s.Volume, PersistentVolume: volumeName(s.Volume), Claim: s.Claim, Zone: zone,
+		Values: "persistence:\n  enabled: true\n  existingClaim: " + s.claim() + "\n"}
 }
 
 // objects are those to apply: the namespace when it is missing, volume and claim.

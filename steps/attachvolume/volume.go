@@ -1,6 +1,7 @@
 package attachvolume
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -66,6 +67,24 @@ func wantTags(ref steps.ClusterRef) map[string]string {
 	return tags
 }
 
+// fsTag says what a move found the volume formatted with, or formatted it with.
+const fsTag = "pipectl.dev/fs-type"
+
+// fsType is what the PersistentVolume names.
+func (s Spec) fsType(v volume) string {
+	return cmp.Or(s.FSType, v.Tags[fsTag], "ext4")
+}
+
+// asFormatted refuses a file system that is not the one on the volume: the driver would never format it anew, and pods would wait for a
+// mount that cannot succeed.
+func (s Spec) asFormatted(v volume) error {
+	if has := v.Tags[fsTag]; has != "" && s.FSType != "" && s.FSType != has {
+		return &steps.Error{Code: "OtherFileSystem", Category: steps.Precondition, Message: fmt.Sprintf("volume %s: is formatted with %s, not with %s", v.ID, has, s.FSType),
+			Hints: []string{"leave `fsType` out"}}
+	}
+	return nil
+}
+
 // tagDrift names tags that are not as wanted.
 func tagDrift(have, want map[string]string) []string {
 	var out []string
@@ -125,7 +144,7 @@ func instances(ctx context.Context, c *kube.Client) (map[string]bool, error) {
 // free waits until the volume is attached to no instance that concerns us.
 func free(ctx context.Context, env steps.Env, s *cloud.Session, id string, timeout time.Duration, concerns func(attachment) bool) error {
 	o := wait.Options{Expect: 10 * time.Second, Min: time.Second, Timeout: timeout, Speed: s.Speed, Report: func(p wait.Progress) {
-		env.Waiting("waiting until volume "+id+" is detached: "+p.Detail, p.Elapsed, p.Expect)
+		env.WaitingFor("waiting until volume "+id+" is detached: "+p.Detail, p)
 	}}
 	err := wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
 		v, found, err := describe(ctx, s, id)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,7 +15,6 @@ import (
 	"pipectl.dev/cloud/owned"
 	"pipectl.dev/kube"
 	"pipectl.dev/steps"
-	"pipectl.dev/steps/reconcile"
 )
 
 // Annotations of a bound service account. The first is what EKS's webhook reads; the others are how we find our own work again.
@@ -38,6 +38,10 @@ func (s *state) account(a ServiceAccount) resource {
 				return status{}, kube.Explain(err)
 			}
 			var d owned.Drift
+			if s.spec.PodIdentity {
+				s.annotationLeft(&d, a, have)
+				return status{Exists: true, Ready: true, ID: string(have.UID), Drift: d}, nil
+			}
 			want := s.roleARN
 			if want == "" {
 				want = "the role's ARN"
@@ -50,11 +54,40 @@ func (s *state) account(a ServiceAccount) resource {
 	}
 }
 
+// annotationLeft takes an annotation of IRSA that is ours for drift. One of others is told: SDKs heed it first.
+func (s *state) annotationLeft(d *owned.Drift, a ServiceAccount, have *corev1.ServiceAccount) {
+	role := have.Annotations[roleAnnotation]
+	if role != "" && have.Annotations[kube.IdentityAnnotation] == s.owner {
+		d.Mend(roleAnnotation, role, "none")
+	} else if role != "" {
+		s.annotated(a, role)
+	}
+}
+
+func (s *state) annotated(a ServiceAccount, role string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	note := "service account " + a.String() + " is annotated with " + role + " by others; its pods take that role, not the one of Pod Identity, until the annotation is gone"
+	if !slices.Contains(s.left, note) {
+		s.left = append(s.left, note)
+	}
+}
+
 // bindAccount annotates a service account that is there, and keeps what another tool had written.
 func (s *state) bindAccount(ctx context.Context, a ServiceAccount) error {
 	have, err := s.kube.Typed.CoreV1().ServiceAccounts(a.Namespace).Get(ctx, a.Name, metav1.GetOptions{})
 	if err != nil {
 		return kube.Explain(err)
+	}
+	if s.spec.PodIdentity {
+		if have.Annotations[kube.IdentityAnnotation] != s.owner {
+			return nil
+		}
+		var past any
+		if p := have.Annotations[pastAnnotation]; p != "" {
+			past = p
+		}
+		return s.annotate(ctx, a, map[string]any{roleAnnotation: past, pastAnnotation: nil})
 	}
 	notes := map[string]any{roleAnnotation: s.roleARN, kube.IdentityAnnotation: s.owner}
 	if past := have.Annotations[roleAnnotation]; past != "" && have.Annotations[kube.IdentityAnnotation] != s.owner {
@@ -74,6 +107,9 @@ func (s *state) createAccount(ctx context.Context, a ServiceAccount) error {
 	obj := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: a.Name, Namespace: a.Namespace, Annotations: map[string]string{
 		roleAnnotation: s.roleARN, kube.IdentityAnnotation: s.owner, madeAnnotation: "true",
 	}}}
+	if s.spec.PodIdentity {
+		delete(obj.Annotations, roleAnnotation)
+	}
 	_, err := s.kube.Typed.CoreV1().ServiceAccounts(a.Namespace).Create(ctx, obj, metav1.CreateOptions{FieldManager: kube.FieldManager})
 	if apierrors.IsAlreadyExists(err) { // somebody was faster; bind theirs
 		return s.bindAccount(ctx, a)
@@ -97,6 +133,9 @@ func (s *state) annotate(ctx context.Context, a ServiceAccount, notes map[string
 // unbind takes back what was put on the service accounts, and removes those that we made and nobody else has adopted since.
 func (s *state) unbind(ctx context.Context) error {
 	for _, a := range s.spec.ServiceAccounts {
+		if a.Wildcard {
+			continue
+		}
 		api := s.kube.Typed.CoreV1().ServiceAccounts(a.Namespace)
 		have, err := api.Get(ctx, a.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) || (err == nil && have.Annotations[kube.IdentityAnnotation] != s.owner) {
@@ -148,16 +187,16 @@ func parseWorkload(text string) (workload, error) {
 
 // restarted lets pods that started before the binding start anew: they get a role only when they start. The pod template says which role
 // its pods started with, so a run that was cut off in between restarts them later, and nothing is restarted twice.
-func (s *state) restarted(text string) resource {
+func (s *state) restarted(text string, needs []string) resource {
 	w, _ := parseWorkload(text) // Validate has seen to it
 	return resource{
-		Kind: kindRestart, Name: text, Needs: []string{reconcile.ID(kindProof, s.name())},
+		Kind: kindRestart, Name: text, Needs: needs,
 		Observe: func(ctx context.Context, s *state) (status, error) {
 			notes, err := s.podNotes(ctx, w)
 			if apierrors.IsNotFound(err) {
 				return status{}, nil
 			}
-			return status{Exists: s.roleARN != "" && notes[podAnnotation] == s.roleARN, Ready: true}, kube.Explain(err)
+			return status{Exists: s.roleARN != "" && notes[podAnnotation] == s.startedWith(), Ready: true}, kube.Explain(err)
 		},
 		Create: func(ctx context.Context, s *state) error {
 			err := s.startAnew(ctx, w)
@@ -167,6 +206,14 @@ func (s *state) restarted(text string) resource {
 			return kube.Explain(err)
 		},
 	}
+}
+
+// startedWith is the role as pods got it: by the other way they must start anew, even with the same role.
+func (s *state) startedWith() string {
+	if s.spec.PodIdentity {
+		return s.roleARN + " by Pod Identity"
+	}
+	return s.roleARN
 }
 
 func (s *state) podNotes(ctx context.Context, w workload) (map[string]string, error) {
@@ -194,7 +241,7 @@ func (s *state) podNotes(ctx context.Context, w workload) (map[string]string, er
 }
 
 func (s *state) startAnew(ctx context.Context, w workload) error {
-	patch := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{%q:%q}}}}}`, podAnnotation, s.roleARN)
+	patch := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{%q:%q}}}}}`, podAnnotation, s.startedWith())
 	apps, o := s.kube.Typed.AppsV1(), metav1.PatchOptions{FieldManager: kube.FieldManager}
 	var err error
 	switch w.kind {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -14,6 +16,7 @@ import (
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/owned"
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 )
 
@@ -35,7 +38,7 @@ func (s *state) proof(needs []string) resource {
 				return status{}, nil
 			}
 			var d owned.Drift
-			if s.proven != s.digest() {
+			if s.proven != s.digest() || s.rekeyed {
 				d.Mend("proof", "that of an earlier trust policy", "a new one")
 			}
 			return status{Exists: true, Ready: true, ID: s.name(), Drift: d}, nil
@@ -49,8 +52,16 @@ func (s *state) proof(needs []string) resource {
 // each of its parts can be right by itself.
 func (s *state) prove(ctx context.Context) error {
 	for _, a := range s.spec.ServiceAccounts {
-		if err := s.proveOwn(ctx, a); err != nil {
-			return fmt.Errorf("%s: %w", a, err)
+		w, found, err := s.witness(ctx, a)
+		if err != nil {
+			return err
+		}
+		if !found {
+			s.env.Note("no service account matches " + a.String() + " yet: that it is admitted was not proven")
+			continue
+		}
+		if err := s.proveOwn(ctx, w); err != nil {
+			return fmt.Errorf("%s: %w", w, err)
 		}
 	}
 	foreign := s.foreigner()
@@ -60,7 +71,7 @@ func (s *state) prove(ctx context.Context) error {
 	role := s.name()
 	_, err := cloud.IAM(s.aws).TagRole(ctx, &iam.TagRoleInput{RoleName: &role, Tags: cloud.IAMTags(map[string]string{tagProven: s.digest()})})
 	if err == nil {
-		s.proven = s.digest()
+		s.proven, s.rekeyed = s.digest(), false
 	}
 	return err
 }
@@ -76,7 +87,7 @@ func (s *state) proveOwn(ctx context.Context, a ServiceAccount) error {
 		return err
 	})
 	if err != nil {
-		return remedy(err)
+		return s.remedy(err)
 	}
 	c := out.Credentials
 	as := sts.NewFromConfig(s.aws.Config, func(o *sts.Options) {
@@ -105,19 +116,34 @@ func (s *state) proveForeign(ctx context.Context, a ServiceAccount) error {
 	case cloud.Code(err) == "AccessDenied":
 		return nil
 	default:
-		return cloud.Explain(err)
+		return remedy(err)
 	}
 }
 
-// foreigner is a service account that every cluster has and that is not bound here.
 func (s *state) foreigner() ServiceAccount {
-	for _, ns := range []string{"default", "kube-public", "kube-node-lease", "kube-system"} {
-		a := ServiceAccount{Namespace: ns, Name: "default"}
-		if !slices.ContainsFunc(s.spec.ServiceAccounts, func(b ServiceAccount) bool { return b.String() == a.String() }) {
-			return a
+	a, _ := foreigner(s.spec.ServiceAccounts) // Validate has seen to it
+	return a
+}
+
+// witness is a service account that is there to prove an entry with: itself, or the first that a wildcard matches.
+func (s *state) witness(ctx context.Context, a ServiceAccount) (ServiceAccount, bool, error) {
+	if !a.Wildcard {
+		return a, true, nil
+	}
+	namespace := a.Namespace
+	if wild(namespace) {
+		namespace = metav1.NamespaceAll
+	}
+	list, err := s.kube.Typed.CoreV1().ServiceAccounts(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return a, false, kube.Explain(err)
+	}
+	for _, sa := range list.Items {
+		if b := (ServiceAccount{Namespace: sa.Namespace, Name: sa.Name}); a.matches(b) {
+			return b, true, nil
 		}
 	}
-	return ServiceAccount{Namespace: "kube-system", Name: "namespace-controller"}
+	return a, false, nil
 }
 
 func (s *state) token(ctx context.Context, a ServiceAccount) (string, error) {
@@ -126,7 +152,7 @@ func (s *state) token(ctx context.Context, a ServiceAccount) (string, error) {
 }
 
 func (s *state) assume(ctx context.Context, token string) (*sts.AssumeRoleWithWebIdentityOutput, error) {
-	return s.aws.STS.AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
+	return cloud.STS(s.aws).AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn: &s.roleARN, RoleSessionName: aws.String("pipectl-proof"), WebIdentityToken: &token, DurationSeconds: aws.Int32(900),
 	})
 }
@@ -134,18 +160,4 @@ func (s *state) assume(ctx context.Context, token string) (*sts.AssumeRoleWithWe
 // settling are the errors that a right binding gives while IAM is still spreading it.
 func settling(err error) bool {
 	return slices.Contains([]string{"AccessDenied", "InvalidIdentityToken", "IDPCommunicationError"}, cloud.Code(err)) || cloud.IsNotFound(err)
-}
-
-// remedy maps each refusal of STS to the one thing that mends it.
-func remedy(err error) error {
-	hint := map[string]string{
-		"InvalidIdentityToken":  "IAM does not trust the cluster's issuer, or its keys have changed: run the stage that makes the cluster again, it registers the issuer",
-		"IDPCommunicationError": "AWS could not reach the issuer: it must be public over https; try again in a minute",
-		"AccessDenied":          "the trust policy does not match this service account: compare its sub and aud with the policy, and look for another tool that writes it",
-		"ExpiredTokenException": "the clock of the API server is wrong",
-	}[cloud.Code(err)]
-	if hint == "" {
-		return cloud.Explain(err)
-	}
-	return &steps.Error{Code: "ProofFailed", Category: steps.Verification, Err: err, Hints: []string{hint}}
 }

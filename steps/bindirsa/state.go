@@ -2,10 +2,10 @@ package bindirsa
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
@@ -26,7 +26,10 @@ const (
 	kindInline  = "iam:InlinePolicy"
 	kindAccount = "ServiceAccount"
 	kindProof   = "sts:Proof"
-	kindRestart = "Restart"
+
+	kindObject   = "s3:Object"
+	kindProvider = "iam:IssuerProvider" // another kind than that of provision-eks, which is named by its cluster
+	kindRestart  = "Restart"
 )
 
 const audience = "sts.amazonaws.com"
@@ -47,11 +50,20 @@ type state struct {
 	issuer string // without https://
 	down   bool
 
-	roleARN string // written by the role
-	proven  string // digest of what was proven last, as the role's tag says; written by the role
+	rekeyed bool // other keys were published: what was proven before says nothing any more
+
+	mu   sync.Mutex
+	left []string // service accounts with annotations of others; guarded by mu
+
+	roleARN string      // written by the role
+	proven  string      // digest of what was proven last, as the role's tag says; written by the role
+	notes   []string    // what the role's trust policy admits that is not ours; written by the role
+	trusted []statement // the role's trust policy; written by the role
 
 	attached *cloud.Look[[]string] // ARNs of the role's managed policies
 	inlined  *cloud.Look[[]string] // names of its inline policies
+
+	associations *cloud.Look[[]association] // of the cluster
 }
 
 // name is that of the role, which must not depend on the cluster: down finds the role when the cluster is gone.
@@ -60,7 +72,7 @@ func (s *state) name() string {
 		return s.spec.RoleName
 	}
 	first := s.spec.ServiceAccounts[0]
-	return cloud.UniqueName(64, s.owner, s.env.Identity.Prefix(), first.Name)
+	return cloud.UniqueName(64, s.owner, s.env.Identity.Prefix(), strings.NewReplacer("*", "any", "?", "any").Replace(first.Name))
 }
 
 // looked prepares what several resources read of the role.
@@ -84,6 +96,12 @@ func (s *state) looked() {
 			}
 		}
 	}}
+	s.associations = &cloud.Look[[]association]{Fetch: func(ctx context.Context) ([]association, error) {
+		if s.spec.Cluster.EKS == nil {
+			return nil, nil
+		}
+		return associationsIn(ctx, s.aws, s.spec.Cluster.EKS.Name)
+	}}
 	s.inlined = &cloud.Look[[]string]{Fetch: func(ctx context.Context) ([]string, error) {
 		o, err := cloud.IAM(s.aws).ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: aws.String(s.name())})
 		if cloud.IsNotFound(err) {
@@ -97,8 +115,11 @@ func (s *state) looked() {
 }
 
 func (s *state) outputs() Outputs {
-	out := Outputs{RoleARN: s.roleARN, RoleName: s.name(), Issuer: "https://" + s.issuer, ServiceAccounts: []string{}}
-	if s.proven == s.digest() {
+	out := Outputs{RoleARN: s.roleARN, RoleName: s.name(), ServiceAccounts: []string{}}
+	if s.issuer != "" {
+		out.Issuer = "https://" + s.issuer
+	}
+	if !s.spec.PodIdentity && s.proven == s.digest() {
 		out.Proof = &Proof{Audience: audience, Refused: s.foreigner().String()}
 	}
 	for _, a := range s.spec.ServiceAccounts {
@@ -108,7 +129,7 @@ func (s *state) outputs() Outputs {
 }
 
 func issuerOf(ctx context.Context, session *cloud.Session, cluster string) (string, error) {
-	out, err := session.EKS.DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &cluster})
+	out, err := cloud.EKS(session).DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &cluster})
 	if err != nil {
 		return "", cloud.Explain(err)
 	}
@@ -125,32 +146,24 @@ func (s *state) providerARN() string {
 // providerExists tells a missing provider before STS would, in words about a token.
 func (s *state) providerExists(ctx context.Context) error {
 	_, err := cloud.IAM(s.aws).GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(s.providerARN())})
+	hint := "let provision-eks make the cluster, or register the issuer: `eksctl utils associate-iam-oidc-provider`"
+	if s.spec.Issuer != nil {
+		hint = "set issuer.bucket in the first stage that binds a role in this cluster: it publishes the keys and registers the issuer"
+	}
 	if cloud.IsNotFound(err) {
 		return &steps.Error{Code: "NoOIDCProvider", Category: steps.Precondition, Message: "IAM does not know the cluster's issuer " + s.issuer,
-			Hints: []string{"let provision-eks make the cluster, or register the issuer: `eksctl utils associate-iam-oidc-provider`"}}
+			Hints: []string{hint}}
 	}
 	return cloud.Explain(err)
 }
 
-// trust names every subject and the audience. One list of subjects under StringEquals means any of them; two operators would mean both.
-func (s *state) trust() string {
-	subjects := make([]string, 0, len(s.spec.ServiceAccounts))
-	for _, a := range s.spec.ServiceAccounts {
-		subjects = append(subjects, a.subject())
-	}
-	slices.Sort(subjects)
-	doc, _ := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{ // plain data, cannot fail
-		"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
-		"Principal": map[string]any{"Federated": s.providerARN()},
-		"Condition": map[string]any{"StringEquals": map[string]any{s.issuer + ":sub": subjects, s.issuer + ":aud": audience}},
-	}}})
-	return string(doc)
-}
-
 // list is the role, what hangs on it, the service accounts, the proof that they work together, and the pods that must learn of it.
 func (s *state) list() owned.List[state] {
-	rs := []resource{s.role()}
+	rs := append(s.published(), s.role())
 	needs := []string{s.roleID()}
+	if s.publishes() {
+		needs = append(needs, s.providerID())
+	}
 	add := func(r resource) { rs, needs = append(rs, r), append(needs, r.ID()) }
 	for _, arn := range s.spec.PolicyARNs {
 		add(s.policy(arn))
@@ -159,11 +172,22 @@ func (s *state) list() owned.List[state] {
 		add(s.inline(name, s.spec.InlinePolicies[name]))
 	}
 	for _, a := range s.spec.ServiceAccounts {
-		add(s.account(a))
+		if !a.Wildcard {
+			add(s.account(a))
+		}
 	}
-	rs = append(rs, s.proof(needs))
+	var last []string
+	if s.spec.PodIdentity {
+		for _, a := range s.spec.ServiceAccounts {
+			r := s.associated(a, needs)
+			rs, last = append(rs, r), append(last, r.ID())
+		}
+	} else {
+		r := s.proof(needs)
+		rs, last = append(rs, r), append(last, r.ID())
+	}
 	for _, w := range s.spec.Restart {
-		rs = append(rs, s.restarted(w))
+		rs = append(rs, s.restarted(w, last))
 	}
 	return owned.List[state]{AWS: s.aws, Resources: rs, Report: s.env.Report}
 }
@@ -204,16 +228,25 @@ func (s *state) seeRole(ctx context.Context, name string) (status, error) {
 	tags := cloud.IAMTagMap(out.Role.Tags)
 	s.proven = tags[tagProven]
 	st := status{Exists: true, Ready: true, ID: name, ARN: s.roleARN, Foreign: !cloud.Ours(tags, s.owner, kindRole, name)}
-	if !s.down && !st.Foreign {
-		st.Drift, err = s.roleDrift(ctx, out.Role)
+	if s.down {
+		return st, nil
 	}
+	if s.trusted, err = statements(aws.ToString(out.Role.AssumeRolePolicyDocument)); err != nil {
+		return st, &steps.Error{Code: "TrustUnreadable", Category: steps.Precondition, Err: err}
+	}
+	if st.Foreign {
+		s.notes = s.lint(name, s.trusted, "the role is not ours, it is left as it is")
+		return st, nil
+	}
+	s.notes = s.lint(name, s.trusted, "not ours, kept")
+	st.Drift, err = s.roleDrift(ctx, out.Role)
 	return st, err
 }
 
 func (s *state) roleDrift(ctx context.Context, r *types.Role) ([]string, error) {
 	var d owned.Drift
-	if !cloud.SamePolicy(aws.ToString(r.AssumeRolePolicyDocument), s.trust()) {
-		d.Mend("trust", "another policy", s.issuer)
+	if have := s.ownTrust(); !cloud.SamePolicy(document(have), s.trust()) {
+		d.Mend("trust", s.tellOwn(), s.wanted())
 	}
 	d.Fixed("path", aws.ToString(r.Path), s.spec.Path)
 	boundary := ""
@@ -222,6 +255,15 @@ func (s *state) roleDrift(ctx context.Context, r *types.Role) ([]string, error) 
 	}
 	if boundary != s.spec.PermissionsBoundary {
 		d.Mend("permissionsBoundary", boundary, s.spec.PermissionsBoundary)
+	}
+	if s.spec.PodIdentity || owned.Of(d, "trust") && s.trusts(podService) {
+		gone, err := s.dropped(ctx, "drift")
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range gone {
+			d.Mend("associations not in the spec", x.namespace+"/"+x.account, "none")
+		}
 	}
 	policies, inline, err := s.surplus(ctx)
 	if len(policies) > 0 {
@@ -260,8 +302,19 @@ func (s *state) mendRole(ctx context.Context, name string, drift []string) error
 			return err
 		}
 	}
+	if owned.Of(drift, "associations not in the spec") {
+		gone, err := s.dropped(ctx, "mend")
+		if err != nil {
+			return err
+		}
+		for _, x := range gone {
+			if err := s.dissociate(ctx, x); err != nil {
+				return err
+			}
+		}
+	}
 	if owned.Of(drift, "trust") {
-		_, err := cloud.IAM(s.aws).UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: aws.String(s.trust())})
+		_, err := cloud.IAM(s.aws).UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: aws.String(s.trustWith(s.trusted))})
 		if err != nil {
 			return err
 		}

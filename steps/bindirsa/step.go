@@ -1,4 +1,4 @@
-// Package bindirsa is the step bind-irsa: an IAM role that named service accounts of one EKS cluster may take on, and the proof
+// Package bindirsa is the step bind-irsa: an IAM role that named service accounts of one cluster may take on, and the proof
 // that they can and that others cannot.
 //
 // It must not write a trust policy without both subject and audience, widen one that it finds, or touch a role or service account
@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/owned"
@@ -21,7 +22,7 @@ type Outputs struct {
 	RoleARN         string   `json:"roleArn" jsonschema_description:"ARN of the role"`
 	RoleName        string   `json:"roleName" jsonschema_description:"name of the role"`
 	ServiceAccounts []string `json:"serviceAccounts" jsonschema_description:"service accounts that may take it on, as namespace/name"`
-	Issuer          string   `json:"issuer" jsonschema_description:"OIDC issuer that the role trusts"`
+	Issuer          string   `json:"issuer,omitempty" jsonschema_description:"OIDC issuer that the role trusts; missing with Pod Identity"`
 	Proof           *Proof   `json:"proof,omitempty" jsonschema_description:"what was proven with real tokens; missing when nothing was"`
 }
 
@@ -39,12 +40,23 @@ type step struct {
 // New makes the step.
 func New(aws cloud.Opener, k kube.Opener) steps.Definition {
 	return steps.Define(steps.About{
-		Name: "bind-irsa", Summary: "Bind an IAM role to Kubernetes service accounts, and prove the binding", AWS: true,
+		Name: "bind-irsa", Least: least, Summary: "Bind an IAM role to Kubernetes service accounts, and prove the binding", AWS: true,
 		Example: "cluster: {eks: {name: blog, region: ap-northeast-2}}\nserviceAccounts: [{namespace: kube-system, name: ebs-csi-controller-sa}]\n" +
 			"policyArns: [arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy]\n",
 		Doc: "The role's trust policy names the subjects and the audience. After each change a real token of every service account goes through " +
-			"AssumeRoleWithWebIdentity, and a token of a foreign one must be refused.",
+			"AssumeRoleWithWebIdentity, and a token of a foreign one must be refused. Statements that others wrote into the trust policy are told by " +
+			"plan and kept; the one that is ours, and any that admits tokens of this cluster alone, is put right, which moves a role to the new issuer " +
+			"when its cluster was made anew. With podIdentity EKS itself keeps the bindings (associations): the role trusts pods.eks.amazonaws.com, the cluster " +
+			"needs the add-on eks-pod-identity-agent (an earlier install-addon stage), and no proof by a token is given. EKS tells a role and its tags for one " +
+			"association at a time, so a plan makes one read for each of the cluster." +
+			" A cluster that EKS does not run (kubeadm, kops, k3s) does as well: with `issuer`, its discovery document and keys are published to an S3 " +
+			"bucket and registered in IAM; see [the guide](../irsa-anywhere.md).",
 	}, step{aws, k})
+}
+
+// least names a role, whatever cluster and service accounts it was for: the role is found by its name alone.
+func least(kind, name string) (steps.Least, bool) {
+	return steps.Least{With: fmt.Sprintf("{roleName: %q, cluster: null, serviceAccounts: null}", name), Partial: []string{"cluster", "serviceAccounts"}}, kind == kindRole && !strings.Contains(name, "/")
 }
 
 func (st step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Outputs], error) {
@@ -53,7 +65,15 @@ func (st step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 		return steps.Plan[Outputs]{}, err
 	}
 	changes, err := s.list().Plan(ctx, s)
-	p := steps.Plan[Outputs]{Changes: changes, Forecast: steps.Forecast{Seconds: 15}}
+	if e := (*steps.Error)(nil); err == nil && sp.PodIdentity && errors.As(s.agentThere(ctx), &e) && e.Code == "NoPodIdentityAgent" {
+		s.left = append(s.left, e.Message+"; a stage before this one may bring it")
+	}
+	if err == nil && sp.Scan {
+		var found []string
+		found, err = s.scan(ctx)
+		s.left = append(s.left, found...)
+	}
+	p := steps.Plan[Outputs]{Changes: changes, Forecast: steps.Forecast{Seconds: 15, Notes: append(s.notes, s.left...)}}
 	if err == nil && unchanged(changes) {
 		out := s.outputs()
 		p.Outputs, p.Forecast.Seconds = &out, 0
@@ -75,7 +95,14 @@ func (st step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, erro
 	if err != nil {
 		return Outputs{}, err
 	}
-	if err := s.providerExists(ctx); err != nil {
+	ready := s.providerExists
+	switch {
+	case sp.PodIdentity:
+		ready = s.agentThere
+	case s.publishes():
+		ready = func(context.Context) error { return nil } // it is made first
+	}
+	if err := ready(ctx); err != nil {
 		return Outputs{}, err
 	}
 	if err := s.list().Apply(ctx, s); err != nil {
@@ -85,7 +112,7 @@ func (st step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, erro
 }
 
 func (st step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bool, error) {
-	if sp.Cluster.EKS == nil || len(sp.ServiceAccounts) == 0 {
+	if sp.Cluster.EKS == nil && sp.Issuer == nil || len(sp.ServiceAccounts) == 0 {
 		return Outputs{}, false, nil
 	}
 	s, err := st.open(ctx, env, sp)
@@ -99,11 +126,12 @@ func (st step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bo
 	return s.outputs(), seen.Exists && !seen.Foreign, cloud.Explain(err)
 }
 
-// Delete takes the annotations back where the cluster still answers, then removes the role, which is found by its name alone: the
-// cluster may be gone.
+// Delete takes the annotations back where the cluster still answers, then removes the role and what was published of the issuer, which
+// are found by their names alone: the cluster may be gone.
 func (st step) Delete(ctx context.Context, env steps.Env, sp Spec, _ steps.DeleteOptions) error {
-	if sp.RoleName == "" && len(sp.ServiceAccounts) == 0 {
-		return nil // the role's name is not known, so no run can have made it
+	named := sp.RoleName != "" || len(sp.ServiceAccounts) > 0 // else no run can have made the role
+	if !named && sp.Issuer == nil {
+		return nil
 	}
 	session, err := st.aws(ctx, sp.region(env))
 	if err != nil {
@@ -122,33 +150,23 @@ func (st step) Delete(ctx context.Context, env steps.Env, sp Spec, _ steps.Delet
 			return err
 		}
 	}
-	l := owned.List[state]{AWS: session, Resources: []resource{s.role()}, Report: env.Report}
+	l := owned.List[state]{AWS: session, Report: env.Report}
+	if named {
+		l.Resources = append(l.Resources, s.role())
+	}
+	if sp.PodIdentity && sp.Cluster.EKS != nil {
+		for _, a := range sp.ServiceAccounts {
+			l.Resources = append(l.Resources, s.associated(a, []string{s.roleID()}))
+		}
+	}
+	if s.publishes() {
+		if s.caller, err = session.Identify(ctx); err != nil {
+			return err
+		}
+		s.issuer = s.ownIssuer()
+		l.Resources = append(l.Resources, s.published()...)
+	}
 	return l.Destroy(ctx, s, false)
-}
-
-// Preflight counts the trust policy: IAM's limit is on its length, and many service accounts reach it. The issuer may not be known yet; all
-// of EKS's are of one length.
-func (st step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
-	const usual = 2048
-	s := &state{env: env, spec: sp, owner: env.Identity.String(), issuer: "oidc.eks." + sp.region(env) + ".amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"}
-	s.caller = cloud.Caller{Account: "123456789012", Partition: "aws"}
-	size := len(s.trust())
-	if size <= usual {
-		return nil
-	}
-	session, err := st.aws(ctx, sp.region(env))
-	if err != nil {
-		return err
-	}
-	limit, err := session.Quota(ctx, "iam", "L-C07B4B0D")
-	if err != nil && !cloud.IsDenied(err) && !cloud.IsNotFound(err) {
-		return cloud.Explain(err)
-	}
-	if limit = max(limit, usual); size > int(limit) {
-		return &steps.Error{Code: "TrustTooLong", Category: steps.Quota, Message: fmt.Sprintf("serviceAccounts: their trust policy has %d characters, IAM takes %d", size, int(limit)),
-			Hints: []string{"spread them over several roles, or ask for a higher quota \"Role trust policy length\" in Service Quotas"}}
-	}
-	return nil
 }
 
 // gone reports a cluster that does not exist any more, or does not answer because it is going.
@@ -159,10 +177,14 @@ func gone(err error) bool {
 
 // ResourceKeys names what no other stage may make.
 func (sp *Spec) ResourceKeys() []string {
-	if sp.RoleName == "" {
-		return nil
+	var keys []string
+	if sp.RoleName != "" {
+		keys = append(keys, kindRole+"/"+sp.RoleName)
 	}
-	return []string{kindRole + "/" + sp.RoleName}
+	if sp.Issuer != nil && sp.Issuer.Bucket != "" { // the stages that follow name the issuer's url alone
+		keys = append(keys, kindProvider+"/"+sp.Issuer.Bucket+" "+sp.Issuer.URL)
+	}
+	return keys
 }
 
 // open learns the cluster's issuer and the account, which is all that names and policies are made of.
@@ -176,6 +198,13 @@ func (st step) open(ctx context.Context, env steps.Env, sp Spec) (*state, error)
 	if s.caller, err = session.Identify(ctx); err != nil {
 		return nil, err
 	}
+	if sp.PodIdentity {
+		return s, nil
+	}
+	if sp.Cluster.EKS == nil {
+		s.issuer = s.ownIssuer()
+		return s, nil
+	}
 	if s.issuer, err = issuerOf(ctx, session, sp.Cluster.EKS.Name); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", sp.Cluster.EKS.Name, err)
 	}
@@ -188,6 +217,8 @@ func (st step) connect(ctx context.Context, env steps.Env, sp Spec) (*state, err
 	if err != nil {
 		return nil, err
 	}
-	s.kube, err = st.kube(ctx, sp.Cluster)
-	return s, err
+	if s.kube, err = st.kube(ctx, sp.Cluster); err != nil || sp.Issuer == nil {
+		return s, err
+	}
+	return s, s.signsFor(ctx)
 }

@@ -34,7 +34,7 @@ const small = "{name: blog, network: {nat: none}}"
 func world(t *testing.T, o emulator.Options) (*cloudtest.World, *cloudtest.Kube) {
 	t.Helper()
 	w := cloudtest.New(t, o)
-	if _, err := w.Apply(t.Context(), provisioneks.New(w.Open), cloudtest.Input(t, small)); err != nil {
+	if _, err := w.Apply(t.Context(), provisioneks.New(w.Open, nil), cloudtest.Input(t, small)); err != nil {
 		t.Fatal(err)
 	}
 	return w, w.Kube("blog")
@@ -141,7 +141,7 @@ func TestRoleFollowsARecreatedCluster(t *testing.T) {
 		d, in := bindirsa.New(w.Open, k.Open), cloudtest.Input(t, csi)
 		raw, err := w.Apply(t.Context(), d, in)
 		first := decode(t, raw, err)
-		eks, cluster := provisioneks.New(w.Open), cloudtest.Input(t, small)
+		eks, cluster := provisioneks.New(w.Open, nil), cloudtest.Input(t, small)
 		if err := w.Down(t.Context(), eks, cluster, false); err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestDownWithoutTheClusterRemovesTheRole(t *testing.T) {
 		d := bindirsa.New(w.Open, k.Open)
 		raw, err := w.Apply(t.Context(), d, cloudtest.Input(t, csi))
 		decode(t, raw, err)
-		if err := w.Down(t.Context(), provisioneks.New(w.Open), cloudtest.Input(t, small), false); err != nil {
+		if err := w.Down(t.Context(), provisioneks.New(w.Open, nil), cloudtest.Input(t, small), false); err != nil {
 			t.Fatal(err)
 		}
 		partial := cloudtest.Input(t, csi)
@@ -213,6 +213,20 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 				}
 			}
 		}, csi, "NoOIDCProvider", 10},
+		"a provider without the audience": {func(t *testing.T, w *cloudtest.World) {
+			api := cloud.IAM(session(t, w))
+			o, err := api.ListOpenIDConnectProviders(t.Context(), &iam.ListOpenIDConnectProvidersInput{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = api.RemoveClientIDFromOpenIDConnectProvider(t.Context(), &iam.RemoveClientIDFromOpenIDConnectProviderInput{OpenIDConnectProviderArn: o.OpenIDConnectProviderList[0].Arn, ClientID: aws.String("sts.amazonaws.com")})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, csi, "ProofFailed", 18},
+		"a token that is refused for good": {func(_ *testing.T, w *cloudtest.World) {
+			w.AddFault(emulator.Fault{Service: "sts", Action: "AssumeRoleWithWebIdentity", Kind: "access-denied", Times: -1})
+		}, csi, "ProofFailed", 18},
 		"a role of somebody else": {func(_ *testing.T, w *cloudtest.World) {
 			w.SeedRole("theirs", `{"Version":"2012-10-17","Statement":[]}`)
 		}, csi + "roleName: theirs\n", "NotOurs", 12},

@@ -73,7 +73,7 @@ func (s *state) lastSnapshot(ctx context.Context) error {
 }
 
 func (s *state) snapshotDone(ctx context.Context, volume string) error {
-	report := func(p wait.Progress) { s.env.Waiting("snapshot of "+s.spec.Name+" "+p.Detail, p.Elapsed, p.Expect) }
+	report := func(p wait.Progress) { s.env.WaitingFor("snapshot of "+s.spec.Name+" "+p.Detail, p) }
 	o := wait.Options{Expect: time.Minute, Timeout: 6 * time.Hour, Speed: s.aws.Speed, Report: report}
 	return wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
 		list, err := s.snapshots(ctx)
@@ -104,7 +104,7 @@ func (s *state) prune(ctx context.Context) error {
 		return err
 	}
 	for i, x := range list {
-		if i < s.spec.Snapshots {
+		if i < max(s.spec.Snapshots, 1) {
 			continue
 		}
 		_, err := cloud.EC2(s.aws).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: x.SnapshotId})

@@ -6,7 +6,10 @@ package datavolume
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/owned"
@@ -17,16 +20,18 @@ import (
 
 // Spec is the volume that should be there.
 type Spec struct {
-	Name       string    `yaml:"name" json:"name" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9._-]{0\\,62}$" jsonschema_description:"name of the volume within the pipeline"`
-	Region     string    `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"AWS region; the pipeline's when left out"`
-	Zone       string    `yaml:"zone" json:"zone" jsonschema:"required" jsonschema_description:"availability zone to make it in, such as ap-northeast-2a; a volume that exists stays where it is"`
-	Size       spec.Size `yaml:"size" json:"size" jsonschema:"required" jsonschema_description:"size, such as 20Gi; can grow, never shrink"`
-	Type       string    `yaml:"type,omitempty" json:"type,omitempty" jsonschema:"enum=gp3,enum=io2,default=gp3" jsonschema_description:"volume type"`
-	Encrypted  *bool     `yaml:"encrypted,omitempty" json:"encrypted,omitempty" jsonschema:"default=true" jsonschema_description:"encrypt what is on it"`
-	KMSKeyID   string    `yaml:"kmsKeyId,omitempty" json:"kmsKeyId,omitempty" jsonschema_description:"KMS key to encrypt with; default: the account's own for EBS"`
-	IOPS       int32     `yaml:"iops,omitempty" json:"iops,omitempty" jsonschema:"minimum=100,maximum=256000" jsonschema_description:"operations a second; default: what the type brings (gp3: 3000)"`
-	Throughput int32     `yaml:"throughput,omitempty" json:"throughput,omitempty" jsonschema:"minimum=125,maximum=2000" jsonschema_description:"MiB a second of a gp3 volume; default 125"`
-	Snapshots  int       `yaml:"snapshots,omitempty" json:"snapshots,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"how many of its snapshots to keep; when above 0, removing the volume by destroy --with-data takes a last one first"`
+	Name          string    `yaml:"name" json:"name" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9._-]{0\\,62}$" jsonschema_description:"name of the volume within the pipeline"`
+	Region        string    `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"AWS region; the pipeline's when left out"`
+	Zone          string    `yaml:"zone" json:"zone" jsonschema:"required" jsonschema_description:"availability zone to make it in, such as ap-northeast-2a; a volume that exists stays where it is"`
+	Relocate      bool      `yaml:"relocate,omitempty" json:"relocate,omitempty" jsonschema_description:"move a volume that is in another zone to the one named here, by a snapshot, while nothing uses it; the one before is kept"`
+	Size          spec.Size `yaml:"size" json:"size" jsonschema:"required" jsonschema_description:"size, such as 20Gi; can grow, never shrink"`
+	Type          string    `yaml:"type,omitempty" json:"type,omitempty" jsonschema:"enum=gp3,enum=io2,default=gp3" jsonschema_description:"volume type"`
+	Encrypted     *bool     `yaml:"encrypted,omitempty" json:"encrypted,omitempty" jsonschema:"default=true" jsonschema_description:"encrypt what is on it"`
+	KMSKeyID      string    `yaml:"kmsKeyId,omitempty" json:"kmsKeyId,omitempty" jsonschema_description:"KMS key to encrypt with; default: the account's own for EBS"`
+	IOPS          int32     `yaml:"iops,omitempty" json:"iops,omitempty" jsonschema:"minimum=100,maximum=256000" jsonschema_description:"operations a second; default: what the type brings (gp3: 3000)"`
+	Throughput    int32     `yaml:"throughput,omitempty" json:"throughput,omitempty" jsonschema:"minimum=125,maximum=2000" jsonschema_description:"MiB a second of a gp3 volume; default 125"`
+	Snapshots     int       `yaml:"snapshots,omitempty" json:"snapshots,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"how many of its snapshots to keep, the last one included"`
+	FinalSnapshot *bool     `yaml:"finalSnapshot,omitempty" json:"finalSnapshot,omitempty" jsonschema:"default=true" jsonschema_description:"take a last snapshot before destroy --with-data removes the volume; it stays and costs"`
 }
 
 // Outputs is the volume as it is.
@@ -76,11 +81,14 @@ func (s *Spec) ResourceKeys() []string {
 // New makes the step.
 func New(open cloud.Opener) steps.Definition {
 	return steps.Define(steps.About{
-		Name:    "data-volume",
+		Name: "data-volume",
+		Least: func(kind, name string) (steps.Least, bool) {
+			return steps.Least{With: fmt.Sprintf("{name: %q, zone: null, size: null}", name), Partial: []string{"zone", "size"}}, kind == kindVolume && !strings.Contains(name, "/")
+		},
 		Summary: "An EBS volume that outlives every cluster",
 		Example: "name: jenkins-home\nzone: ap-northeast-2a\nsize: 20Gi\n",
 		Doc: "The volume is found by its owner tags in any zone of the region, else it is made. `down` keeps it, and a later run finds it again; its zone then\n" +
-			"decides where nodes go, also when the spec names another one. Only `destroy --with-data` removes it.",
+			"decides where nodes go, also when the spec names another one, unless `relocate: true` has it moved there by a snapshot. Only `destroy --with-data` removes it, and takes a last snapshot first.",
 		AWS:    true,
 		Data:   true,
 		Expect: 5 * time.Second,
@@ -113,10 +121,17 @@ func (p *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 	} else {
 		plan.Foreseen = s.foreseen()
 	}
-	if s.found != nil && sp.Zone != "" && s.zone() != sp.Zone {
-		plan.Forecast.Notes = append(plan.Forecast.Notes, fmt.Sprintf("the volume is in %s, not in %s: a volume cannot change its zone, so nodes follow it", s.zone(), sp.Zone))
+	switch {
+	case s.found == nil || sp.Zone == "" || s.zone() == sp.Zone:
+	case sp.Relocate:
+		plan.Forecast.Notes = append(plan.Forecast.Notes, fmt.Sprintf("%s moves from %s to %s by a snapshot; the volume before is kept, and costs, until `destroy --with-data`", aws.ToString(s.found.VolumeId), s.zone(), sp.Zone))
+		if err := movable(s.found); err != nil {
+			plan.Forecast.Notes = append(plan.Forecast.Notes, "now this would be refused: "+err.Error())
+		}
+	default:
+		plan.Forecast.Notes = append(plan.Forecast.Notes, fmt.Sprintf("the volume is in %s, not in %s: a volume cannot change its zone, so nodes follow it (`relocate: true` moves it by a snapshot)", s.zone(), sp.Zone))
 	}
-	plan.Forecast.Cost, err = s.cost()
+	plan.Forecast.Cost = s.cost()
 	if plan.Outputs == nil {
 		plan.Forecast.Seconds = 5
 	}

@@ -52,8 +52,17 @@ func TestVolumeIsMadeOnceAndKeptByDown(t *testing.T) {
 		if err := w.Down(t.Context(), d, in, true); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.Leftovers(nil); len(got) != 0 {
-			t.Errorf("after destroy with data: %v", got)
+		if got := w.Owned(); len(got) != 1 || got[0] != "ec2:Snapshot jenkins-home" {
+			t.Errorf("after destroy with data: %v, want a last snapshot", got)
+		}
+		bare := cloudtest.Input(t, "{name: scratch, zone: ap-northeast-2a, size: 1Gi, finalSnapshot: false}")
+		raw, err = w.Apply(t.Context(), d, bare)
+		outputs(t, raw, err)
+		if err := w.Down(t.Context(), d, bare, true); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Owned(); len(got) != 1 {
+			t.Errorf("after destroy without a last snapshot: %v", got)
 		}
 	})
 }
@@ -112,7 +121,7 @@ func TestLostResponseMakesNoSecondVolume(t *testing.T) {
 func TestDestroyKeepsALastSnapshotWhereAskedTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 6, Faults: []emulator.Fault{{Service: "ec2", Action: "CreateSnapshot", Kind: "lost-response"}}})
-		d, in := datavolume.New(w.Open), cloudtest.Input(t, "{name: jenkins-home, zone: ap-northeast-2a, size: 20Gi, snapshots: 1}")
+		d, in := datavolume.New(w.Open), cloudtest.Input(t, "{name: jenkins-home, zone: ap-northeast-2a, size: 20Gi}")
 		for range 2 {
 			raw, err := w.Apply(t.Context(), d, in)
 			outputs(t, raw, err)

@@ -31,12 +31,13 @@ const (
 )
 
 type state struct {
-	aws   *cloud.Session
-	env   steps.Env
-	spec  Spec
-	owner string
-	down  bool
-	found *ec2types.Volume
+	aws    *cloud.Session
+	env    steps.Env
+	spec   Spec
+	owner  string
+	down   bool
+	found  *ec2types.Volume
+	copied []ec2types.Volume // carry the name still, but found is the finished copy of them
 }
 
 func (s *state) zone() string { return aws.ToString(s.found.AvailabilityZone) }
@@ -61,6 +62,7 @@ func (s *state) find(ctx context.Context) (*ec2types.Volume, error) {
 			break
 		}
 	}
+	mine, s.copied = withoutCopied(mine)
 	if len(mine) == 0 {
 		return nil, nil
 	}
@@ -110,6 +112,12 @@ func (s *state) drift(v *ec2types.Volume) []string {
 	if have := aws.ToInt32(v.Size); have < s.spec.Size.GiB() { // larger is fine: somebody grew it
 		d.Mend("size", fmt.Sprintf("%d GiB", have), fmt.Sprintf("%d GiB", s.spec.Size.GiB()))
 	}
+	if s.relocating(v) {
+		d.Mend("zone", aws.ToString(v.AvailabilityZone), s.spec.Zone)
+	}
+	for _, x := range s.copied {
+		d.Mend("name of "+aws.ToString(x.VolumeId), s.spec.Name, s.earlierName(aws.ToString(x.VolumeId)))
+	}
 	d.Mend("type", v.VolumeType, s.spec.Type)
 	if s.spec.IOPS > 0 {
 		d.Mend("iops", aws.ToInt32(v.Iops), s.spec.IOPS)
@@ -141,6 +149,10 @@ func (s *state) create(ctx context.Context) error {
 		in.Throughput = &s.spec.Throughput
 	}
 	_, err := cloud.EC2(s.aws).CreateVolume(ctx, in)
+	return s.explainZone(err)
+}
+
+func (s *state) explainZone(err error) error {
 	if cloud.Code(err) == "InvalidZone.NotFound" || cloud.Code(err) == "InvalidParameterValue" && cloud.Says(err, s.spec.Zone) {
 		return &steps.Error{Code: "NoSuchZone", Category: steps.Precondition, Message: "zone: " + s.spec.Zone + " is not in " + s.aws.Region,
 			Hints: []string{"set `zone` to one of the region's availability zones"}}
@@ -150,6 +162,18 @@ func (s *state) create(ctx context.Context) error {
 
 func (s *state) mend(ctx context.Context, drift []string) error {
 	id := s.found.VolumeId
+	if len(s.copied) > 0 {
+		if err := s.settle(ctx, s.copied); err != nil {
+			return err
+		}
+		drift = slices.DeleteFunc(slices.Clone(drift), func(d string) bool { return strings.HasPrefix(d, "name of ") })
+	}
+	if len(drift) == 0 {
+		return nil
+	}
+	if owned.Of(drift, "zone") {
+		return s.relocate(ctx) // the copy is made as the spec says
+	}
 	if owned.Of(drift, "tag "+tagCSI) {
 		_, err := cloud.EC2(s.aws).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{*id}, Tags: cloud.EC2Tags(map[string]string{tagCSI: "true"})})
 		if err != nil {
@@ -171,6 +195,11 @@ func (s *state) mend(ctx context.Context, drift []string) error {
 		in.Throughput = &s.spec.Throughput
 	}
 	_, err := cloud.EC2(s.aws).ModifyVolume(ctx, in)
+	if cloud.Code(err) == "IncorrectModificationState" { // our own call, sent twice after a lost answer, or made by a run that was cut off
+		if v, lookErr := s.find(ctx); lookErr == nil && v != nil && len(s.drift(v)) == 0 {
+			return nil
+		}
+	}
 	if cloud.Code(err) == "VolumeModificationRateExceeded" || cloud.Code(err) == "IncorrectModificationState" {
 		return &steps.Error{Code: "ModifiedTooSoon", Category: steps.Precondition, Message: "volume " + *id, Err: cloud.Explain(err), Hints: []string{"EBS wants 6 hours between two changes of a volume"}}
 	}
@@ -178,12 +207,22 @@ func (s *state) mend(ctx context.Context, drift []string) error {
 }
 
 func (s *state) remove(ctx context.Context) error {
-	if s.spec.Snapshots > 0 {
+	if s.spec.Snapshots > 0 || s.spec.FinalSnapshot == nil || *s.spec.FinalSnapshot {
 		if err := s.lastSnapshot(ctx); err != nil {
 			return err
 		}
 	}
-	_, err := cloud.EC2(s.aws).DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: s.found.VolumeId})
+	before, err := s.named(ctx, func(name string) bool { return name == s.copyName() || strings.HasPrefix(name, s.earlierName("")) })
+	if err != nil {
+		return err
+	}
+	if err := s.deleteAll(ctx, append(before, s.copied...)); err != nil {
+		return err
+	}
+	_, err = cloud.EC2(s.aws).DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: s.found.VolumeId})
+	if cloud.Code(err) == "IncorrectState" && cloud.Says(err, "deleting") { // our own call, sent twice after a lost answer
+		return nil
+	}
 	return err
 }
 
@@ -201,7 +240,7 @@ func attachedTo(_ context.Context, s *state, _ string) string {
 func (s *state) outputs() Outputs {
 	out := Outputs{VolumeID: aws.ToString(s.found.VolumeId), Zone: s.zone(), SizeGiB: aws.ToInt32(s.found.Size), State: string(s.found.State)}
 	tags := cloud.EC2TagMap(s.found.Tags)
-	if slices.Contains([]string{"moved", "verified"}, tags[tagMoveState]) {
+	if slices.Contains([]string{"moved", "verified", "finalized"}, tags[tagMoveState]) {
 		out.Imported = &Import{Source: tags[tagMoveSource], Time: tags[tagMoveTime]}
 	}
 	return out
@@ -212,21 +251,20 @@ func (s *state) foreseen() map[string]any {
 	if s.found == nil {
 		return map[string]any{"zone": s.spec.Zone, "sizeGiB": s.spec.Size.GiB()}
 	}
+	if s.relocating(s.found) {
+		return map[string]any{"zone": s.spec.Zone, "sizeGiB": max(s.spec.Size.GiB(), aws.ToInt32(s.found.Size))}
+	}
 	return map[string]any{"zone": s.zone(), "sizeGiB": max(s.spec.Size.GiB(), aws.ToInt32(s.found.Size))}
 }
 
-func (s *state) cost() (*steps.Cost, error) {
-	prices, err := cloud.Prices()
-	if err != nil {
-		return nil, err
-	}
+func (s *state) cost() *steps.Cost {
 	size, typ := s.spec.Size.GiB(), s.spec.Type
 	if s.found != nil {
 		size, typ = max(size, aws.ToInt32(s.found.Size)), string(s.found.VolumeType)
 	}
-	b := prices.Bill(s.aws.Region)
+	b := s.aws.Prices.Bill(s.aws.Region)
 	b.Add(fmt.Sprintf("volume %s: %d GiB %s", s.spec.Name, size, typ), typ+":gb-month", float64(size), true)
 	b.Add(fmt.Sprintf("volume %s: IOPS", s.spec.Name), typ+":iops-month", float64(max(s.spec.IOPS-3000, 0)), true)
 	b.Add(fmt.Sprintf("volume %s: throughput", s.spec.Name), typ+":mibps-month", float64(max(s.spec.Throughput-125, 0)), true)
-	return b.Cost("snapshots"), nil
+	return b.Cost("snapshots")
 }

@@ -54,7 +54,7 @@ func (s *state) addon() resource {
 		Create:  func(ctx context.Context, s *state) error { return s.create(ctx) },
 		Update:  func(ctx context.Context, s *state, drift []string) error { return s.update(ctx, drift) },
 		Delete: func(ctx context.Context, s *state) error {
-			_, err := s.aws.EKS.DeleteAddon(ctx, &eks.DeleteAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
+			_, err := cloud.EKS(s.aws).DeleteAddon(ctx, &eks.DeleteAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
 			return err
 		},
 	}
@@ -62,7 +62,7 @@ func (s *state) addon() resource {
 
 // observe tells CREATE_FAILED and UPDATE_FAILED with EKS's own reasons as soon as they show; DEGRADED may still pass.
 func (s *state) observe(ctx context.Context) (status, error) {
-	out, err := s.aws.EKS.DescribeAddon(ctx, &eks.DescribeAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
+	out, err := cloud.EKS(s.aws).DescribeAddon(ctx, &eks.DescribeAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
 	if cloud.IsNotFound(err) {
 		s.seen = nil
 		return status{}, nil
@@ -90,6 +90,10 @@ func (s *state) observe(ctx context.Context) (status, error) {
 		}
 		st.Drift = []string{"status: have " + st.Detail + ", want ACTIVE"}
 	case ekstypes.AddonStatusDeleting:
+		if !s.changed { // by a run that was cut off: it is awaited, then made anew
+			st.Drift = []string{"status: have DELETING, want ACTIVE"}
+			break
+		}
 		return st, &steps.Error{Code: "AddonDeleting", Category: steps.Conflict, Retryable: true, Message: "the add-on is being deleted", Hints: []string{"run again in a minute"}}
 	case ekstypes.AddonStatusCreating, ekstypes.AddonStatusUpdating: // a change is on its way
 	default:
@@ -186,7 +190,7 @@ func (s *state) create(ctx context.Context) error {
 		return cloud.Code(err) == "InvalidParameterException" && (cloud.Says(err, "does not exist") || cloud.Says(err, "could not be assumed"))
 	}
 	return s.aws.Retry(ctx, 2*time.Minute, unspread, func(ctx context.Context) error {
-		_, err := s.aws.EKS.CreateAddon(ctx, in)
+		_, err := cloud.EKS(s.aws).CreateAddon(ctx, in)
 		if cloud.IsExists(err) { // our own call, sent twice after a lost answer
 			return nil
 		}
@@ -195,7 +199,7 @@ func (s *state) create(ctx context.Context) error {
 }
 
 func (s *state) update(ctx context.Context, drift []string) error {
-	if s.seen != nil && s.seen.Status == ekstypes.AddonStatusCreateFailed {
+	if s.seen != nil && (s.seen.Status == ekstypes.AddonStatusCreateFailed || s.seen.Status == ekstypes.AddonStatusDeleting) {
 		return s.replace(ctx)
 	}
 	if owned.Of(drift, "status") && s.seen != nil {
@@ -217,18 +221,18 @@ func (s *state) update(ctx context.Context, drift []string) error {
 	if in.AddonVersion == nil && in.ServiceAccountRoleArn == nil && in.ConfigurationValues == nil {
 		in.AddonVersion = s.seen.AddonVersion // an update that failed is tried again as it is
 	}
-	_, err := s.aws.EKS.UpdateAddon(ctx, in)
+	_, err := cloud.EKS(s.aws).UpdateAddon(ctx, in)
 	return err
 }
 
 // replace removes an add-on that an earlier run left failed, and makes it again: EKS does not try twice by itself.
 func (s *state) replace(ctx context.Context) error {
-	_, err := s.aws.EKS.DeleteAddon(ctx, &eks.DeleteAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
+	_, err := cloud.EKS(s.aws).DeleteAddon(ctx, &eks.DeleteAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
 	if err != nil && !cloud.IsNotFound(err) && !cloud.IsConflict(err) {
 		return err
 	}
 	err = wait.Until(ctx, wait.Options{Expect: 10 * time.Second, Timeout: 10 * time.Minute, Speed: s.aws.Speed}, func(ctx context.Context) (bool, string, error) {
-		_, err := s.aws.EKS.DescribeAddon(ctx, &eks.DescribeAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
+		_, err := cloud.EKS(s.aws).DescribeAddon(ctx, &eks.DescribeAddonInput{ClusterName: s.cluster(), AddonName: &s.spec.Name})
 		if cloud.IsTransient(err) {
 			return false, "no answer", nil
 		}
@@ -281,7 +285,7 @@ type version struct {
 func versionsOf(ctx context.Context, session *cloud.Session, in *eks.DescribeAddonVersionsInput) ([]version, error) {
 	var out []version
 	for {
-		page, err := session.EKS.DescribeAddonVersions(ctx, in)
+		page, err := cloud.EKS(session).DescribeAddonVersions(ctx, in)
 		if err != nil {
 			return nil, err
 		}

@@ -4,10 +4,12 @@
 package installaddon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
@@ -62,12 +64,18 @@ type step struct {
 // New makes the step.
 func New(aws cloud.Opener, k kube.Opener) steps.Definition {
 	return steps.Define(steps.About{
-		Name: "install-addon", Summary: "Install an EKS add-on once a node can run it", AWS: true,
+		Name: "install-addon", Least: least, Summary: "Install an EKS add-on once a node can run it", AWS: true,
 		Example: "cluster: {eks: {name: blog, region: ap-northeast-2}}\nname: aws-ebs-csi-driver\nroleArn: arn:aws:iam::111122223333:role/ebs-csi\n",
 		Doc: "An add-on that is made before a node is Ready turns DEGRADED, and EKS looks again only after a quarter of an hour; so the step waits for " +
 			"the first node. DEGRADED while its pods start is not a failure.",
 		Expect: usual,
 	}, step{aws, k})
+}
+
+// least names the add-on of a cluster.
+func least(kind, name string) (steps.Least, bool) {
+	cluster, addon, ok := strings.Cut(name, "/")
+	return steps.Least{With: fmt.Sprintf("{cluster: {eks: {name: %q, region: null}}, name: %q}", cluster, addon), Partial: []string{"cluster.eks.region"}}, ok && kind == kindAddon
 }
 
 // Preflight checks a pinned version against every cluster version that EKS knows, before anything is made.
@@ -91,8 +99,14 @@ func (st step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 		return &steps.Error{Code: "UnsupportedAddonVersion", Category: steps.Precondition, Message: fmt.Sprintf("add-on %s has no version %s", sp.Name, sp.Version),
 			Hints: []string{"leave version out, or take " + newest(versions)}}
 	}
-	return nil
+	env.Checked("add-on "+sp.Name, cmp.Or(sp.Version, newest(versions)+" by default"), true)
+	denied, err := session.Allowed(ctx, env, actions)
+	return cmp.Or(cloud.Explain(err), denied)
 }
+
+// actions are all that this step may call in its life.
+var actions = []string{"eks:CreateAddon", "eks:DeleteAddon", "eks:DescribeAddon", "eks:DescribeAddonVersions", "eks:DescribeCluster", "eks:ListNodegroups", "eks:TagResource",
+	"eks:UpdateAddon", "iam:PassRole"}
 
 func (st step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Outputs], error) {
 	s, err := st.open(ctx, env, sp)
@@ -165,7 +179,7 @@ func (st step) Delete(ctx context.Context, env steps.Env, sp Spec, _ steps.Delet
 
 // clusterGoes reports a cluster that is gone, or going, or ours without nodes.
 func (s *state) clusterGoes(ctx context.Context) (bool, error) {
-	out, err := s.aws.EKS.DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &s.spec.Cluster.EKS.Name})
+	out, err := cloud.EKS(s.aws).DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &s.spec.Cluster.EKS.Name})
 	if cloud.IsNotFound(err) {
 		return true, nil
 	}
@@ -178,7 +192,7 @@ func (s *state) clusterGoes(ctx context.Context) (bool, error) {
 	if out.Cluster.Tags[cloud.TagIdentity] != s.owner {
 		return false, nil
 	}
-	groups, err := s.aws.EKS.ListNodegroups(ctx, &eks.ListNodegroupsInput{ClusterName: &s.spec.Cluster.EKS.Name})
+	groups, err := cloud.EKS(s.aws).ListNodegroups(ctx, &eks.ListNodegroupsInput{ClusterName: &s.spec.Cluster.EKS.Name})
 	return err == nil && len(groups.Nodegroups) == 0, err
 }
 

@@ -24,7 +24,7 @@ const (
 func world(t *testing.T, o emulator.Options) (*cloudtest.World, steps.Definition, string) {
 	t.Helper()
 	w := cloudtest.New(t, o)
-	if _, err := w.Apply(t.Context(), provisioneks.New(w.Open), cloudtest.Input(t, small)); err != nil {
+	if _, err := w.Apply(t.Context(), provisioneks.New(w.Open, nil), cloudtest.Input(t, small)); err != nil {
 		t.Fatal(err)
 	}
 	k := w.Kube("blog", cloudtest.Node("ip-10-0-1-5"))
@@ -102,7 +102,7 @@ func TestDownLeavesAnAddonThatGoesWithItsCluster(t *testing.T) {
 		in := cloudtest.Input(t, text)
 		raw, err := w.Apply(t.Context(), d, in)
 		decode(t, raw, err)
-		eks, cluster := provisioneks.New(w.Open), cloudtest.Input(t, small)
+		eks, cluster := provisioneks.New(w.Open, nil), cloudtest.Input(t, small)
 		if err := eks.Release(t.Context(), w.Env(), cluster); err != nil {
 			t.Fatal(err)
 		}
