@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"pipectl.dev/kube"
+	"pipectl.dev/steps"
 )
 
 // pauseApplication stops Argo CD from putting the replicas back, and takes the baseline again: builds have ended since. What the sync
@@ -29,8 +31,34 @@ func (c *cut) pauseApplication(ctx context.Context) error {
 		if _, err := c.kube.PauseApplication(ctx, c.args.ArgoNamespace, c.args.Application); err != nil {
 			return err
 		}
+		if err := c.staysPaused(ctx); err != nil {
+			return err
+		}
 	}
 	return c.takeBaseline(ctx)
+}
+
+// stuckAfter is how long a pause is watched: whoever undoes it (an Application above, a controller of somebody's own) does so in seconds.
+const stuckAfter = 10 * time.Second
+
+// staysPaused makes sure, before Jenkins is stopped, that nobody puts the sync policy back.
+func (c *cut) staysPaused(ctx context.Context) error {
+	for began := time.Now(); time.Since(began) < stuckAfter; {
+		c.sleep(ctx, c.pause)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		heals, err := automatedBefore(ctx, c.kube, c.args.ArgoNamespace, c.args.Application)
+		if err != nil {
+			return err
+		}
+		if len(heals) > 0 {
+			name := heals[0].Namespace + "/" + heals[0].Name
+			return &steps.Error{Code: "PauseUndone", Category: steps.Conflict, Message: "application " + name + ": somebody put its automatic sync back while Jenkins was to be stopped",
+				Hints: []string{"find out who writes it (`kubectl get application -n " + heals[0].Namespace + " " + heals[0].Name + " --show-managed-fields -o yaml`) and pause that"}}
+		}
+	}
+	return nil
 }
 
 // automatedBefore is what resuming an Application and those that manage it will need, for either way in which a pause may be written;

@@ -11,25 +11,38 @@ import (
 	"pipectl.dev/steps/jenkinshome/jenkins"
 )
 
+// observeTarget looks at the new Jenkins. Where nobody named one, and the volume is with nobody, there is none.
 func (m *mission) observeTarget(ctx context.Context, w *World) error {
 	if m.verify == nil {
+		if w.Volume != Elsewhere {
+			w.New = Stops
+		}
 		return nil
 	}
 	if m.target == nil {
 		k, err := m.open(ctx, kube.Relative(m.verify.Cluster, m.env.Dir))
-		if unreachable(err) {
+		switch {
+		case kube.HasCode(err, kube.CodeClusterNotFound):
+			w.New = Stops // the cluster is gone, and what ran on it
 			return nil
-		}
-		if err != nil {
+		case unreachable(err):
+			return nil
+		case err != nil:
 			return err
 		}
 		m.target = k
 	}
-	var err error
-	w.New, err = lifeOf(ctx, m.target, m.newWorkload())
-	if unreachable(err) {
-		w.New, err = Unknown, nil
+	life, err := lifeOf(ctx, m.target, m.newWorkload())
+	if err == nil {
+		var claims []newClaim
+		claims, err = m.newClaims(ctx)
+		w.Claim = len(claims) > 0
 	}
+	if unreachable(err) {
+		w.Claim = false
+		return nil
+	}
+	w.New = life
 	return err
 }
 
@@ -75,6 +88,9 @@ func (m *mission) compare(ctx context.Context) error {
 	case err != nil && wait.Err() != nil && ctx.Err() == nil:
 		m.diff, m.diffs = []string{fmt.Sprintf("it did not answer within %s (%s)", limit, last)}, 1
 	case err != nil:
+		return err
+	}
+	if err := m.tellOfTwo(ctx); err != nil {
 		return err
 	}
 	m.check = Equal
@@ -137,35 +153,11 @@ func (m *mission) checked() VerifyOutputs {
 
 // different is the error of a new Jenkins that is not what the old one was.
 func (m *mission) different(then string) error {
-	text := strings.Join(m.diff, "; ")
-	if m.diffs > len(m.diff) {
-		text += fmt.Sprintf("; and %d more", m.diffs-len(m.diff))
+	first := m.diff[:min(5, len(m.diff))]
+	text := strings.Join(first, "; ")
+	if m.diffs > len(first) {
+		text += fmt.Sprintf("; and %d more", m.diffs-len(first))
 	}
 	return &steps.Error{Code: "JenkinsDiffers", Category: steps.Verification, Message: "the new Jenkins differs from the old one: " + text + then,
 		Hints: []string{"see its log; `onFailure: report` leaves both as they are"}}
-}
-
-// stopNew stops the new Jenkins so that nothing starts it again by itself: its Application first, then the workload.
-func (m *mission) stopNew(ctx context.Context) error {
-	if m.target == nil {
-		return whyTarget
-	}
-	w := m.newWorkload()
-	st, found, err := m.target.ReadWorkload(ctx, w)
-	if err != nil || !found {
-		return err
-	}
-	if app := applicationOf(st.Object); app != "" {
-		paused, err := m.target.PauseApplication(ctx, m.verify.ArgoCD, app)
-		if err != nil {
-			return err
-		}
-		for _, p := range paused {
-			m.env.Note(fmt.Sprintf("automatic sync of application %s/%s is off since the rollback; it was %s", p.Namespace, p.Name, p.Automated))
-		}
-	}
-	if err := m.target.Pause(ctx, w); err != nil {
-		return err
-	}
-	return m.target.WaitPodsGone(ctx, []kube.Workload{w}, m.say)
 }

@@ -18,7 +18,7 @@ import (
 
 // openRecord writes the state ConfigMap anew. Whatever an earlier attempt left in it has been settled, or we would not be here.
 func (m *mission) openRecord(ctx context.Context) error {
-	m.rec.Cut = cutState{VolumeID: m.move.VolumeID, Figures: parseFigures(m.vol.Tags[tagFigures])}
+	m.rec.Cut = cutState{VolumeID: m.move.VolumeID, Figures: parseFigures(m.vol.Tags[tagFigures]), Disk: m.disk.Volume, DiskDir: m.disk.Dir}
 	run := fmt.Sprintf("%s-%d", runLabel(m.env.RunID), time.Now().UnixMilli()) // two attempts of one run are two Jobs
 	return m.again(m.rec.write(ctx, Ready, map[string]*string{keyRun: &run, keyAbort: nil, keyBaseline: nil}))
 }
@@ -79,9 +79,24 @@ func (m *mission) cutArguments() moverArgs {
 	if a.Application != "" {
 		a.ArgoNamespace = s.ArgoCD
 	}
-	a.Wait, a.Then, a.StopWithin, a.AckBy = s.Jenkins.Builds.Wait.Duration, s.Jenkins.Builds.Then, s.StopWithin.Duration, s.AckWithin.Duration
+	if m.move.Route == routeSnapshot {
+		a.Flush, a.Volume = true, ""
+	}
+	a.Wait, a.Then, a.StopWithin, a.AckBy = s.Jenkins.Builds.Wait.Duration, s.Jenkins.Builds.Then, s.StopWithin.Duration, m.ackWithin()
 	return a
 }
+
+// ackWithin is longer where the last pass is ours to make.
+func (m *mission) ackWithin() time.Duration {
+	d := m.migrate.AckWithin.Duration
+	if m.move.Route == routeSnapshot {
+		d += snapshotWithin
+	}
+	return d
+}
+
+// snapshotWithin is what a last pass by snapshot may take beyond ackWithin; whoever makes it may die, and Jenkins must not stay down.
+const snapshotWithin = 30 * time.Minute
 
 // follow waits until the mover wants something from us, or has ended.
 func (m *mission) follow(ctx context.Context) error {
@@ -127,6 +142,10 @@ func (m *mission) commit(ctx context.Context) error {
 	}
 	if m.rec.Phase != Copied || m.rec.Abort || old == Up {
 		return errLookAgain
+	}
+	if l := m.last; l != nil {
+		c := &m.rec.Cut
+		c.Hash, c.Files, c.Bytes, c.Down.Copy, c.Down.Verify = l.Hash, l.Files, l.Bytes, l.Copy, l.Verify
 	}
 	return m.again(m.rec.write(ctx, Committed, nil))
 }
@@ -183,6 +202,17 @@ func (m *mission) oldOrNil() func(context.Context) (*jenkins.Client, func(), err
 	}
 }
 
+// retire removes the last of what a finished move keeps in the source cluster. The old workload and its home were never ours: they stay.
+func (m *mission) retire(ctx context.Context) error {
+	old := m.move.Source.Namespace + "/" + m.move.Source.Workload
+	if m.source == nil {
+		m.env.Note("the source cluster does not answer: what the move kept there goes with it")
+		return nil
+	}
+	m.env.Note(fmt.Sprintf("%s stays at 0 replicas and its home where it is: pipectl made neither. Remove them by hand when they are no longer wanted, in Git too", old))
+	return m.clean(ctx)
+}
+
 // clean removes what only the mover needed. The record stays: verify and rollback read it.
 func (m *mission) clean(ctx context.Context) error {
 	name, ns := m.move.cutJob(), m.move.Source.Namespace
@@ -192,6 +222,7 @@ func (m *mission) clean(ctx context.Context) error {
 	if derr := m.source.Typed.CoreV1().Secrets(ns).Delete(ctx, name, metav1.DeleteOptions{}); derr != nil && !apierrors.IsNotFound(derr) {
 		err = errors.Join(err, kube.Explain(derr))
 	}
+	err = errors.Join(err, m.dropAll(ctx))
 	err = errors.Join(err, m.source.DeleteJobAccount(ctx, grants(m.move, name, m.env.Identity)))
 	argo := "argocd"
 	if m.migrate != nil {

@@ -25,8 +25,9 @@ const (
 	Accept    Action = "accept"    // write Verified
 	Report    Action = "report"    // different, and the spec says to report only
 	TurnBack  Action = "turn-back" // write RollingBack
-	StopNew   Action = "stop-new"  // stop the new Jenkins, let its volume go
+	StopNew   Action = "stop-new"  // stop the new Jenkins, let its volume go, remove its claim
 	Restart   Action = "restart"   // start the old Jenkins, write Precopied
+	Finish    Action = "finish"    // remove what the source cluster keeps for going back, write Finalized
 	LetGo     Action = "let-go"    // remove mover Job and grants, detach the volume from the old node
 	Refuse    Action = "refuse"    // see Decision.Why
 	undecided Action = "(no rule)" // never returned: the test goes through every combination
@@ -62,39 +63,48 @@ var (
 	whySource = &steps.Error{Code: "SourceUnreachable", Category: steps.Transient, Retryable: true, Message: "the source cluster does not answer",
 		Hints: []string{"bring the cluster of `from.cluster` back and run again; the volume keeps the last good copy"}}
 	whyTarget = &steps.Error{Code: "TargetUnreachable", Category: steps.Transient, Retryable: true,
-		Message: "the target cluster does not answer while the volume is attached there", Hints: []string{"bring the cluster back, or detach the volume once nothing uses it, and run again"}}
-	whySelf = refusal("SelfMove", steps.Precondition, "the Jenkins to be moved is the one that runs this pipeline",
-		"run the cut-over from another place, such as a laptop or a Job in a cluster")
+		Message: "the target cluster does not answer, so its Jenkins cannot be kept from starting", Hints: []string{"bring the cluster back, or remove it (pipectl down), and run again"}}
+	whySelf = refusal("SelfMove", steps.Precondition, "pipectl runs in the pod of the Jenkins that is to be moved, and would be stopped with it",
+		"run the stage on an agent of that Jenkins, from a laptop, or as a Job in a cluster")
 	whyDown = refusal("SourceNotRunning", steps.Precondition, "the old Jenkins does not run, so its node and its state cannot be read",
 		"start it (scale it up) and run again")
 	whyNotMoved = refusal("NotMoved", steps.Precondition, "the home has not been moved yet",
 		"run the stage of migrate-jenkins-home first")
 	whyFinished = refusal("MoveFinished", steps.Precondition, "the move is finished; turning back would lose what the new Jenkins has done since",
 		"copy the home back by hand, or keep the new Jenkins")
-	whyRollback = refusal("RollbackUnfinished", steps.Conflict, "a rollback is under way and the volume is still attached to the target",
-		"run the stage of verify-jenkins-home (`--stage`): it finishes the rollback")
+	whyRollback = refusal("RollbackUnfinished", steps.Conflict, "a rollback is under way: the new Jenkins may not be stopped yet",
+		"`pipectl move resume` (or the stage of verify-jenkins-home) finishes it")
+	whyUnverified = refusal("NotVerified", steps.Precondition, "the move is not finished: the new Jenkins has not been compared with the old one",
+		"run the stage of verify-jenkins-home; `pipectl move status` shows how far the move is")
 )
 
 func always(World) bool { return true }
 
 // The table. The first rule that fits decides. Rows read: in these states, for these verbs, when the world is so: do that.
 //
-//	state        | precopy            | migrate                     | verify                | rollback              | down
-//	none         | copy               | copy                        | refuse                | keep                  | keep
-//	precopying   | copy               | copy                        | refuse                | let go                | let go
-//	precopied    | keep               | open (to cutting)           | refuse                | keep                  | let go
-//	cutting      | keep               | launch, follow, commit, seal, or back out and settle | refuse | abort, follow, back out, settle (both)
-//	moved        | keep               | keep                        | compare, accept or turn back | turn back      | keep
-//	verified     | keep               | keep                        | keep                  | refuse                | keep
-//	rollingback  | restart when the volume is off the target, else refuse (both) | stop new, restart (all three)
+//	state        | precopy | migrate                | verify                       | rollback (abort)       | resume         | finalize | down
+//	none         | copy    | copy                   | refuse                       | keep                   | keep           | refuse   | keep
+//	precopying   | copy    | copy                   | refuse                       | let go                 | copy           | refuse   | let go
+//	precopied    | keep    | open (to cutting)      | refuse                       | let go                 | keep           | refuse   | let go
+//	cutting      | keep    | launch, follow, commit,| refuse                       | abort, follow, back out| as migrate     | refuse   | as rollback
+//	             |         | seal, back out, settle |                              | settle                 |                |          |
+//	moved        | keep    | keep                   | compare, accept or turn back | turn back              | keep           | refuse   | keep
+//	verified     | keep    | keep                   | keep                         | refuse                 | keep           | finish   | keep
+//	finalized    | keep    | keep                   | keep                         | refuse                 | keep           | keep     | keep
+//	rollingback  | refuse  | refuse                 | stop new, restart (verify, rollback, resume)          |                | refuse   | restart
 //
 // Whatever would touch the source is refused while it does not answer; whatever needs the volume while it is attached to a third instance.
-// Moved and verified never look at the source for precopy, migrate and down.
+// Moved and verified never look at the source for precopy, migrate and down. The old Jenkins is started only when the new one is known to
+// be stopped, its volume let go of and its claim gone; down relies on the stages before it for that.
 var table = []rule{
+	// Only what was compared can be made final.
+	{[]State{Verified}, []Verb{Finalize}, always, Finish, nil},
+	{[]State{None, Precopying, Precopied, Cutting, Moved, RollingBack}, []Verb{Finalize}, always, Refuse, whyUnverified},
+
 	// A finished move: all from the tag alone.
-	{[]State{Verified}, []Verb{RunPrecopy, RunMigrate, RunVerify, Down}, always, Keep, nil},
-	{[]State{Verified}, []Verb{Rollback}, always, Refuse, whyFinished},
-	{[]State{Moved}, []Verb{RunPrecopy, RunMigrate, Down}, always, Keep, nil},
+	{[]State{Verified, Finalized}, []Verb{Rollback}, always, Refuse, whyFinished},
+	{[]State{Verified, Finalized}, nil, always, Keep, nil},
+	{[]State{Moved}, []Verb{RunPrecopy, RunMigrate, Resume, Down}, always, Keep, nil},
 
 	// Verify and rollback of a move that was not compared yet.
 	{[]State{Moved}, nil, func(w World) bool { return w.Volume == Missing }, Refuse, whyMissing},
@@ -102,21 +112,22 @@ var table = []rule{
 	{[]State{Moved}, []Verb{RunVerify}, func(w World) bool { return w.Check == Unasked }, Compare, nil},
 	{[]State{Moved}, []Verb{RunVerify}, func(w World) bool { return !w.OnDiff }, Report, nil},
 	{[]State{Moved}, nil, func(w World) bool { return !w.Source }, Refuse, whySource}, // before the new one is stopped
-	{[]State{Moved}, nil, func(w World) bool { return w.Volume == Elsewhere && w.New == Unknown }, Refuse, whyTarget},
+	{[]State{Moved}, nil, func(w World) bool { return w.New == Unknown }, Refuse, whyTarget},
 	{[]State{Moved}, nil, always, TurnBack, nil},
 
-	// A rollback that was begun is finished by whoever can.
+	// A rollback that was begun is finished by whoever knows the target, or comes after the stages that stopped it.
+	{[]State{RollingBack}, []Verb{RunPrecopy, RunMigrate}, always, Refuse, whyRollback},
 	{[]State{RollingBack}, nil, func(w World) bool { return !w.Source }, Refuse, whySource},
-	{[]State{RollingBack}, []Verb{RunPrecopy, RunMigrate}, func(w World) bool { return w.Volume == Elsewhere || w.New == Up }, Refuse, whyRollback},
 	{[]State{RollingBack}, nil, func(w World) bool { return w.New == Up }, StopNew, nil},
+	{[]State{RollingBack}, []Verb{RunVerify, Rollback, Resume}, func(w World) bool { return w.New == Unknown }, Refuse, whyTarget},
 	{[]State{RollingBack}, nil, func(w World) bool { return w.Volume == Elsewhere && w.New == Unknown }, Refuse, whyTarget},
-	{[]State{RollingBack}, nil, func(w World) bool { return w.Volume == Elsewhere }, StopNew, nil},
+	{[]State{RollingBack}, nil, func(w World) bool { return w.Volume == Elsewhere || w.Claim }, StopNew, nil},
 	{[]State{RollingBack}, nil, always, Restart, nil},
 
 	// Nothing to compare or to take back yet.
 	{[]State{None, Precopying, Precopied, Cutting}, []Verb{RunVerify}, always, Refuse, whyNotMoved},
-	{[]State{None}, []Verb{Rollback, Down}, always, Keep, nil},
-	{[]State{Precopied}, []Verb{Rollback, RunPrecopy}, always, Keep, nil},
+	{[]State{None}, []Verb{Rollback, Resume, Down}, always, Keep, nil},
+	{[]State{Precopied}, []Verb{Resume, RunPrecopy}, always, Keep, nil},
 	{[]State{Cutting}, []Verb{RunPrecopy}, always, Keep, nil}, // the cut-over stage knows what to do
 
 	// From here on the source is needed.

@@ -20,7 +20,8 @@ func worlds(f func(State, World, Verb)) {
 										for _, self := range bools {
 											for _, back := range bools {
 												for _, abort := range bools {
-													f(s, World{src, place, ph, abort, j, old, fresh, self, c, back}, v)
+													f(s, World{src, place, ph, abort, j, old, fresh, false, self, c, back}, v)
+													f(s, World{src, place, ph, abort, j, old, fresh, true, self, c, back}, v)
 												}
 											}
 										}
@@ -65,10 +66,13 @@ func TestDecideNeverDoesWhatIsUnsafe(t *testing.T) {
 		if starts[d.Do] && (w.New == Up && s != Cutting || w.Volume == Elsewhere) {
 			t.Fatalf("starts the old Jenkins while the new one may run: %s", at())
 		}
+		if d.Do == Restart && (w.New == Unknown && v != Down || w.Claim) {
+			t.Fatalf("starts the old Jenkins while the new one may yet start: %s", at())
+		}
 		if starts[d.Do] && (s == Moved || s == Verified || s == None) {
 			t.Fatalf("starts the old Jenkins of a move that says it is down, or never touched it: %s", at())
 		}
-		if acts && !w.Source && d.Do != Accept && d.Do != Compare && d.Do != Report {
+		if acts && !w.Source && d.Do != Accept && d.Do != Compare && d.Do != Report && d.Do != Finish {
 			t.Fatalf("needs a source that does not answer: %s", at())
 		}
 		if detaches[d.Do] && w.Volume == Elsewhere {
@@ -80,10 +84,16 @@ func TestDecideNeverDoesWhatIsUnsafe(t *testing.T) {
 		if d.Do == Open && (s != Precopied || v != RunMigrate || w.Self) {
 			t.Fatalf("begins a cut-over nobody asked for: %s", at())
 		}
-		if d.Do == TurnBack && (s != Moved || v == RunPrecopy || v == RunMigrate || v == Down) {
+		if d.Do == TurnBack && (s != Moved || v != RunVerify && v != Rollback) {
 			t.Fatalf("turns back unasked: %s", at())
 		}
-		if s == Verified && acts {
+		if d.Do == Finish && (s != Verified || v != Finalize) {
+			t.Fatalf("gives up the way back unasked: %s", at())
+		}
+		if v == Resume && (s == None || s == Precopied || s == Moved) && d.Do != Keep {
+			t.Fatalf("begins what nobody had begun: %s", at())
+		}
+		if (s == Verified || s == Finalized) && acts && d.Do != Finish {
 			t.Fatalf("a finished move is touched: %s", at())
 		}
 	})
@@ -99,44 +109,58 @@ func TestDecideTable(t *testing.T) {
 		do   Action
 		code string
 	}{
-		"a fresh volume is copied to":                              {None, World{Source: true, Volume: Free, Old: Up}, RunPrecopy, Copy, ""},
-		"migrate copies where no precopy ran":                      {None, World{Source: true, Volume: Free, Old: Up}, RunMigrate, Copy, ""},
-		"a broken-off copy goes on":                                {Precopying, World{Source: true, Volume: OnSource, Old: Up}, RunPrecopy, Copy, ""},
-		"precopied is enough for precopy":                          {Precopied, World{Source: true, Volume: OnSource, Old: Up}, RunPrecopy, Keep, ""},
-		"the cut-over begins":                                      {Precopied, World{Source: true, Volume: OnSource, Old: Up}, RunMigrate, Open, ""},
-		"the cut-over begins after down let the volume go":         {Precopied, World{Source: true, Volume: Free, Old: Up}, RunMigrate, Open, ""},
-		"not by the Jenkins that is moved":                         {Precopied, World{Source: true, Volume: Free, Old: Up, Self: true}, RunMigrate, Refuse, "SelfMove"},
-		"not with a stopped source":                                {Precopied, World{Source: true, Volume: Free, Old: Stops}, RunMigrate, Refuse, "SourceNotRunning"},
-		"not onto a volume in use":                                 {Precopied, World{Source: true, Volume: Elsewhere, Old: Up}, RunMigrate, Refuse, "VolumeInUse"},
-		"not without a volume":                                     {None, World{Source: true, Volume: Missing, Old: Up}, RunPrecopy, Refuse, "VolumeMissing"},
-		"not without the source":                                   {Precopied, World{Volume: Free}, RunMigrate, Refuse, "SourceUnreachable"},
-		"a crash before the Job exists":                            {Cutting, World{Source: true, Volume: OnSource, Phase: Ready, Old: Up}, RunMigrate, Launch, ""},
-		"a running Job is rejoined":                                {Cutting, cut(Stopped, Running), RunMigrate, Follow, ""},
-		"a Job that died with Jenkins down":                        {Cutting, cut(Stopped, Ended), RunMigrate, BackOut, ""},
-		"a complete copy is committed":                             {Cutting, cut(Copied, Running), RunMigrate, Commit, ""},
-		"a complete copy is committed though its Job died":         {Cutting, cut(Copied, Ended), RunMigrate, Commit, ""},
-		"a copy gone stale is not":                                 {Cutting, World{Source: true, Volume: OnSource, Phase: Copied, Job: Running, Old: Up}, RunMigrate, BackOut, ""},
-		"committed, but the tag was not written":                   {Cutting, World{Source: true, Volume: Free, Phase: Committed, Job: Ended, Old: Stops}, RunMigrate, Seal, ""},
-		"backed out by the Job":                                    {Cutting, cut(BackedOut, Ended), RunMigrate, Settle, ""},
-		"down stops a running cut-over":                            {Cutting, cut(Quiet, Running), Down, Abort, ""},
-		"down never leaves Jenkins down":                           {Cutting, cut(Committed, Ended), Down, BackOut, ""},
-		"the state ConfigMap was lost":                             {Cutting, cut(NoPhase, NoJob), RunMigrate, BackOut, ""},
-		"the source is gone in the middle":                         {Cutting, World{Volume: Free, Phase: NoPhase}, RunMigrate, Refuse, "SourceUnreachable"},
-		"precopy leaves a cut-over alone":                          {Cutting, World{Volume: OnSource}, RunPrecopy, Keep, ""},
-		"a finished move needs no source":                          {Moved, World{Volume: Elsewhere}, RunMigrate, Keep, ""},
-		"nor to go down":                                           {Moved, World{Volume: Free}, Down, Keep, ""},
-		"the new Jenkins is compared":                              {Moved, World{Source: true, Volume: Elsewhere, New: Up}, RunVerify, Compare, ""},
-		"equal is accepted":                                        {Moved, World{Source: true, Volume: Elsewhere, New: Up, Check: Equal}, RunVerify, Accept, ""},
-		"different turns back":                                     {Moved, World{Source: true, Volume: Elsewhere, New: Up, Check: Different, OnDiff: true}, RunVerify, TurnBack, ""},
-		"different is only reported":                               {Moved, World{Source: true, Volume: Elsewhere, New: Up, Check: Different}, RunVerify, Report, ""},
-		"no turning back without the old cluster":                  {Moved, World{Volume: Elsewhere, New: Up, Check: Different, OnDiff: true}, RunVerify, Refuse, "SourceUnreachable"},
-		"the new one is stopped first":                             {RollingBack, World{Source: true, Volume: Elsewhere, New: Up, Old: Stops}, RunVerify, StopNew, ""},
-		"its volume is taken":                                      {RollingBack, World{Source: true, Volume: Elsewhere, New: Stops, Old: Stops}, RunVerify, StopNew, ""},
-		"then the old one starts":                                  {RollingBack, World{Source: true, Volume: Free, New: Stops, Old: Stops}, RunVerify, Restart, ""},
-		"the next run finishes a rollback once the volume is free": {RollingBack, World{Source: true, Volume: Free, New: Unknown, Old: Stops}, RunMigrate, Restart, ""},
-		"but not while the target has it":                          {RollingBack, World{Source: true, Volume: Elsewhere, New: Unknown}, RunMigrate, Refuse, "RollbackUnfinished"},
-		"a verified move is not turned back":                       {Verified, World{Source: true, Volume: Elsewhere, New: Up}, Rollback, Refuse, "MoveFinished"},
-		"a state from the future":                                  {State("finalizing"), World{}, RunPrecopy, Refuse, "UnknownState"},
+		"a fresh volume is copied to":                            {None, World{Source: true, Volume: Free, Old: Up}, RunPrecopy, Copy, ""},
+		"migrate copies where no precopy ran":                    {None, World{Source: true, Volume: Free, Old: Up}, RunMigrate, Copy, ""},
+		"a broken-off copy goes on":                              {Precopying, World{Source: true, Volume: OnSource, Old: Up}, RunPrecopy, Copy, ""},
+		"precopied is enough for precopy":                        {Precopied, World{Source: true, Volume: OnSource, Old: Up}, RunPrecopy, Keep, ""},
+		"the cut-over begins":                                    {Precopied, World{Source: true, Volume: OnSource, Old: Up}, RunMigrate, Open, ""},
+		"the cut-over begins after down let the volume go":       {Precopied, World{Source: true, Volume: Free, Old: Up}, RunMigrate, Open, ""},
+		"not by the Jenkins that is moved":                       {Precopied, World{Source: true, Volume: Free, Old: Up, Self: true}, RunMigrate, Refuse, "SelfMove"},
+		"not with a stopped source":                              {Precopied, World{Source: true, Volume: Free, Old: Stops}, RunMigrate, Refuse, "SourceNotRunning"},
+		"not onto a volume in use":                               {Precopied, World{Source: true, Volume: Elsewhere, Old: Up}, RunMigrate, Refuse, "VolumeInUse"},
+		"not without a volume":                                   {None, World{Source: true, Volume: Missing, Old: Up}, RunPrecopy, Refuse, "VolumeMissing"},
+		"not without the source":                                 {Precopied, World{Volume: Free}, RunMigrate, Refuse, "SourceUnreachable"},
+		"a crash before the Job exists":                          {Cutting, World{Source: true, Volume: OnSource, Phase: Ready, Old: Up}, RunMigrate, Launch, ""},
+		"a running Job is rejoined":                              {Cutting, cut(Stopped, Running), RunMigrate, Follow, ""},
+		"a Job that died with Jenkins down":                      {Cutting, cut(Stopped, Ended), RunMigrate, BackOut, ""},
+		"a complete copy is committed":                           {Cutting, cut(Copied, Running), RunMigrate, Commit, ""},
+		"a complete copy is committed though its Job died":       {Cutting, cut(Copied, Ended), RunMigrate, Commit, ""},
+		"a copy gone stale is not":                               {Cutting, World{Source: true, Volume: OnSource, Phase: Copied, Job: Running, Old: Up}, RunMigrate, BackOut, ""},
+		"committed, but the tag was not written":                 {Cutting, World{Source: true, Volume: Free, Phase: Committed, Job: Ended, Old: Stops}, RunMigrate, Seal, ""},
+		"backed out by the Job":                                  {Cutting, cut(BackedOut, Ended), RunMigrate, Settle, ""},
+		"down stops a running cut-over":                          {Cutting, cut(Quiet, Running), Down, Abort, ""},
+		"down never leaves Jenkins down":                         {Cutting, cut(Committed, Ended), Down, BackOut, ""},
+		"the state ConfigMap was lost":                           {Cutting, cut(NoPhase, NoJob), RunMigrate, BackOut, ""},
+		"the source is gone in the middle":                       {Cutting, World{Volume: Free, Phase: NoPhase}, RunMigrate, Refuse, "SourceUnreachable"},
+		"precopy leaves a cut-over alone":                        {Cutting, World{Volume: OnSource}, RunPrecopy, Keep, ""},
+		"a finished move needs no source":                        {Moved, World{Volume: Elsewhere}, RunMigrate, Keep, ""},
+		"nor to go down":                                         {Moved, World{Volume: Free}, Down, Keep, ""},
+		"the new Jenkins is compared":                            {Moved, World{Source: true, Volume: Elsewhere, New: Up}, RunVerify, Compare, ""},
+		"equal is accepted":                                      {Moved, World{Source: true, Volume: Elsewhere, New: Up, Check: Equal}, RunVerify, Accept, ""},
+		"different turns back":                                   {Moved, World{Source: true, Volume: Elsewhere, New: Up, Check: Different, OnDiff: true}, RunVerify, TurnBack, ""},
+		"different is only reported":                             {Moved, World{Source: true, Volume: Elsewhere, New: Up, Check: Different}, RunVerify, Report, ""},
+		"no turning back without the old cluster":                {Moved, World{Volume: Elsewhere, New: Up, Check: Different, OnDiff: true}, RunVerify, Refuse, "SourceUnreachable"},
+		"the new one is stopped first":                           {RollingBack, World{Source: true, Volume: Elsewhere, New: Up, Old: Stops}, RunVerify, StopNew, ""},
+		"its volume is taken":                                    {RollingBack, World{Source: true, Volume: Elsewhere, New: Stops, Old: Stops}, RunVerify, StopNew, ""},
+		"then the old one starts":                                {RollingBack, World{Source: true, Volume: Free, New: Stops, Old: Stops}, RunVerify, Restart, ""},
+		"its claim is removed":                                   {RollingBack, World{Source: true, Volume: Free, New: Stops, Old: Stops, Claim: true}, RunVerify, StopNew, ""},
+		"a run does not know whether the new one is stopped":     {RollingBack, World{Source: true, Volume: Free, New: Unknown, Old: Stops}, RunMigrate, Refuse, "RollbackUnfinished"},
+		"resuming finishes a rollback":                           {RollingBack, World{Source: true, Volume: Free, New: Stops, Old: Stops}, Resume, Restart, ""},
+		"not while the target is silent: it might start Jenkins": {RollingBack, World{Source: true, Volume: Free, New: Unknown, Old: Stops}, Resume, Refuse, "TargetUnreachable"},
+		"down comes after the stages that stopped the new one":   {RollingBack, World{Source: true, Volume: Free, New: Unknown, Old: Stops}, Down, Restart, ""},
+		"resuming goes on with a cut-over":                       {Cutting, cut(Stopped, Running), Resume, Follow, ""},
+		"resuming goes on with a copy":                           {Precopying, World{Source: true, Volume: OnSource, Old: Up}, Resume, Copy, ""},
+		"resuming begins no cut-over":                            {Precopied, World{Source: true, Volume: OnSource, Old: Up}, Resume, Keep, ""},
+		"aborting a cut-over":                                    {Cutting, cut(Stopped, Running), Rollback, Abort, ""},
+		"aborting after the move":                                {Moved, World{Source: true, Volume: Elsewhere, New: Up}, Rollback, TurnBack, ""},
+		"aborting before it lets the old node go":                {Precopied, World{Source: true, Volume: OnSource, Old: Up}, Rollback, LetGo, ""},
+		"a verified move is made final":                          {Verified, World{Volume: Elsewhere}, Finalize, Finish, ""},
+		"one that was not compared is not":                       {Moved, World{Source: true, Volume: Elsewhere}, Finalize, Refuse, "NotVerified"},
+		"once is enough":                                         {Finalized, World{}, Finalize, Keep, ""},
+		"a final move runs on":                                   {Finalized, World{Volume: Elsewhere}, RunMigrate, Keep, ""},
+		"and is never turned back":                               {Finalized, World{Source: true, Volume: Elsewhere}, Rollback, Refuse, "MoveFinished"},
+		"a verified move is not turned back":                     {Verified, World{Source: true, Volume: Elsewhere, New: Up}, Rollback, Refuse, "MoveFinished"},
+		"a state from the future":                                {State("teleported"), World{}, RunPrecopy, Refuse, "UnknownState"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := decide(c.s, c.w, c.v)

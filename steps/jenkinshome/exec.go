@@ -19,7 +19,7 @@ import (
 func (m *mission) exec(ctx context.Context, x op) error {
 	switch x {
 	case opClaim:
-		return m.tag(ctx, Precopying, map[string]string{tagSource: m.move.Source.sourceTag(), tagNode: m.move.Source.Node})
+		return m.tag(ctx, Precopying, m.sourceTags())
 	case opAttach:
 		return m.attach(ctx)
 	case opCopy:
@@ -29,11 +29,13 @@ func (m *mission) exec(ctx context.Context, x op) error {
 	case opOpen:
 		return m.openRecord(ctx)
 	case opCutting:
-		return m.tag(ctx, Cutting, nil)
+		return m.tag(ctx, Cutting, m.sourceTags())
 	case opLaunch:
 		return m.launch(ctx)
 	case opFollow:
 		return m.follow(ctx)
+	case opLastCopy:
+		return m.lastSnapshot(ctx)
 	case opDetach:
 		return m.detach(ctx)
 	case opCommit:
@@ -48,20 +50,47 @@ func (m *mission) exec(ctx context.Context, x op) error {
 		return startOld(ctx, m.source, m.workload(), m.rec, m.oldOrNil(), func(text string, _ ...any) { m.env.Note(text) })
 	case opBackedOut:
 		return m.backedOut(ctx)
+	case opProtect:
+		return m.protect(ctx)
+	case opUnprotect:
+		return m.unprotect(ctx)
+	case opClean:
+		return m.clean(ctx)
+	case opForget:
+		return m.retire(ctx)
+	}
+	return m.execNew(ctx, x)
+}
+
+// execNew does what concerns the new Jenkins, or only the tags that say what became of it.
+func (m *mission) execNew(ctx context.Context, x op) error {
+	switch x {
 	case opCompare:
 		return m.compare(ctx)
 	case opVerified:
+		if err := m.dropAll(ctx); err != nil { // a second chance; down is the third
+			m.env.Note("left behind and billed: " + err.Error())
+		}
 		return m.tag(ctx, Verified, map[string]string{tagChecked: m.checked().tag()})
+	case opFinalized:
+		return m.tag(ctx, Finalized, nil)
 	case opTurnBack:
 		return m.tag(ctx, RollingBack, nil)
 	case opStopNew:
 		return m.stopNew(ctx)
 	case opFreeNew:
-		return awaitFree(ctx, m.aws, m.move.VolumeID, 10*time.Minute, m.say)
-	case opClean:
-		return m.clean(ctx)
+		return awaitFree(ctx, m.aws, m.move.VolumeID, letGoWithin, m.say)
+	case opDropClaim:
+		return m.dropClaim(ctx)
+	case opHealNew:
+		return m.healNew(ctx)
 	}
 	return fmt.Errorf("move: cannot %q", x)
+}
+
+// sourceTags say where the home comes from and how. Route snapshot may copy on another node than before.
+func (m *mission) sourceTags() map[string]string {
+	return map[string]string{tagSource: m.move.Source.sourceTag(), tagNode: m.move.Source.Node, tagRoute: m.move.Route}
 }
 
 func (m *mission) tag(ctx context.Context, s State, more map[string]string) error {
@@ -97,29 +126,48 @@ func (m *mission) detach(ctx context.Context) error {
 
 // copy runs the mover while Jenkins runs. A mover that an earlier run left is joined.
 func (m *mission) copy(ctx context.Context) error {
-	image, err := moverImage(ctx, m.open, m.image)
+	began := time.Now()
+	res, err := m.pass(ctx)
 	if err != nil {
 		return err
+	}
+	m.tell(res)
+	if f := res.Figures; f != nil {
+		if m.move.Route == routeSnapshot { // what the last pass will take is not the copy alone
+			f.LastPass = time.Since(began).Seconds()
+		}
+		if err := m.tag(ctx, m.vol.stateOr(Precopying), map[string]string{tagFigures: f.tag(), tagCopied: timeTag(time.Now()), tagFS: res.FileSystem}); err != nil {
+			return err
+		}
+		m.vol.Tags[tagFigures] = f.tag()
+	}
+	if m.move.Route == routeSnapshot {
+		return nil
+	}
+	return m.source.DeleteJob(ctx, m.move.Source.Namespace, m.move.copyJob())
+}
+
+// pass is one run of a mover that copies.
+func (m *mission) pass(ctx context.Context) (moverResult, error) {
+	if m.move.Route == routeSnapshot {
+		return m.snapshotPass(ctx, false)
+	}
+	image, err := moverImage(ctx, m.open, m.image)
+	if err != nil {
+		return moverResult{}, err
 	}
 	spec := kube.JobSpec{Namespace: m.move.Source.Namespace, Name: m.move.copyJob(), Owner: m.env.Identity, Run: m.env.RunID,
 		Pod:   moverPod(m.home, m.move.Route, m.move.Claim, image, m.arguments().args("copy")),
 		Lines: func(line string) { m.env.Log.Info(line, "from", "mover") }, Progress: m.say}
 	r, err := m.source.RunJob(ctx, spec)
 	if err != nil {
-		return err
+		return moverResult{}, err
 	}
 	res, err := resultOf(r, "copy")
 	if err != nil { // another try in this run must not find this Job's end
-		return errors.Join(err, m.source.DeleteJob(ctx, spec.Namespace, spec.Name))
+		err = errors.Join(err, m.source.DeleteJob(ctx, spec.Namespace, spec.Name))
 	}
-	m.tell(res)
-	if res.Figures != nil {
-		if err := m.tag(ctx, m.vol.stateOr(Precopying), map[string]string{tagFigures: res.Figures.tag()}); err != nil {
-			return err
-		}
-		m.vol.Tags[tagFigures] = res.Figures.tag()
-	}
-	return m.source.DeleteJob(ctx, spec.Namespace, spec.Name)
+	return res, err
 }
 
 // stateOr is the volume's state, or what it became when it had none.
@@ -164,7 +212,7 @@ func (m *mission) arguments() moverArgs {
 	a := moverDefaults
 	a.Source, a.Target, a.Scratch, a.Identity, a.RunID = dirSource, dirTarget, dirScratch, m.move.copyIdentity(), runLabel(m.env.RunID)
 	a.Exclude, a.FSGroup, a.Passes, a.Small = m.move.Exclude, m.move.FSGroup, max(1, m.passes), m.small
-	if m.move.Route == routeAttach {
+	if m.move.Route != routeSameNode {
 		a.Volume, a.Host = m.move.VolumeID, dirHost
 	}
 	return a

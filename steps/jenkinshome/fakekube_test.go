@@ -232,7 +232,8 @@ func merge(into, change map[string]any) {
 // plural tells a collection's path by its last word.
 func plural(path string) bool {
 	last := path[strings.LastIndex(path, "/")+1:]
-	return slices.Contains([]string{"pods", "jobs", "secrets", "configmaps", "nodes", "namespaces", "deployments", "statefulsets", "applications"}, last)
+	return slices.Contains([]string{"pods", "jobs", "secrets", "configmaps", "nodes", "namespaces", "deployments", "statefulsets", "applications",
+		"persistentvolumes", "persistentvolumeclaims", "volumeattachments", "leases"}, last)
 }
 
 func (f *fakeKube) items(path string, r *http.Request) any {
@@ -253,10 +254,15 @@ func (f *fakeKube) items(path string, r *http.Request) any {
 			list = append(list, f.objs[p])
 		}
 	}
-	return map[string]any{"apiVersion": "v1", "kind": listKind[path[strings.LastIndex(path, "/")+1:]], "metadata": map[string]any{"resourceVersion": strconv.Itoa(f.rv)}, "items": list}
+	version := "v1"
+	if strings.HasPrefix(path, "/apis/storage.k8s.io/") {
+		version = "storage.k8s.io/v1"
+	}
+	return map[string]any{"apiVersion": version, "kind": listKind[path[strings.LastIndex(path, "/")+1:]], "metadata": map[string]any{"resourceVersion": strconv.Itoa(f.rv)}, "items": list}
 }
 
-var listKind = map[string]string{"pods": "PodList", "jobs": "JobList", "configmaps": "ConfigMapList", "secrets": "SecretList", "nodes": "NodeList"}
+var listKind = map[string]string{"pods": "PodList", "jobs": "JobList", "configmaps": "ConfigMapList", "secrets": "SecretList", "nodes": "NodeList",
+	"persistentvolumes": "PersistentVolumeList", "persistentvolumeclaims": "PersistentVolumeClaimList", "volumeattachments": "VolumeAttachmentList"}
 
 func failure(code int, reason, message string) (int, any) {
 	return code, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message}
@@ -265,11 +271,11 @@ func failure(code int, reason, message string) (int, any) {
 // discovery answers what a REST mapper asks.
 func discovery(path string) any {
 	groups := map[string][][2]string{
-		"v1":                           {{"pods", "Pod"}, {"configmaps", "ConfigMap"}, {"secrets", "Secret"}, {"serviceaccounts", "ServiceAccount"}},
+		"v1":                           {{"pods", "Pod"}, {"configmaps", "ConfigMap"}, {"secrets", "Secret"}, {"serviceaccounts", "ServiceAccount"}, {"persistentvolumeclaims", "PersistentVolumeClaim"}},
 		"apps/v1":                      {{"deployments", "Deployment"}, {"statefulsets", "StatefulSet"}},
 		"batch/v1":                     {{"jobs", "Job"}},
 		"rbac.authorization.k8s.io/v1": {{"roles", "Role"}, {"rolebindings", "RoleBinding"}},
-		"argoproj.io/v1alpha1":         {{"applications", "Application"}},
+		"argoproj.io/v1alpha1":         {{"applications", "Application"}, {"applicationsets", "ApplicationSet"}},
 	}
 	switch path {
 	case "/version":
@@ -296,7 +302,7 @@ func discovery(path string) any {
 		out = append(out, map[string]any{"name": x[0], "kind": x[1], "namespaced": true, "verbs": []any{"get", "list", "patch", "create", "delete"}})
 	}
 	if gv == "v1" {
-		for _, x := range [][2]string{{"nodes", "Node"}, {"namespaces", "Namespace"}} {
+		for _, x := range [][2]string{{"nodes", "Node"}, {"namespaces", "Namespace"}, {"persistentvolumes", "PersistentVolume"}} {
 			out = append(out, map[string]any{"name": x[0], "kind": x[1], "namespaced": false, "verbs": []any{"get", "list"}})
 		}
 	}

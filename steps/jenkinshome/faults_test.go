@@ -11,6 +11,7 @@ import (
 	emu "pipectl.dev/rehearsal/aws"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/jenkinshome/jenkins/jenkinstest"
+	"pipectl.dev/treecopy"
 )
 
 const oldApp = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/jenkins"
@@ -60,11 +61,28 @@ func TestWhatGoesWrongTurnsACutOverBack(t *testing.T) {
 		"a source that somebody still writes to": {func(s *stage, _ *MigrateSpec) {
 			s.on("last pass done", func() { _ = os.WriteFile(filepath.Join(s.home(), "jobs", "new.xml"), []byte("x"), 0o600) })
 		}, "SourceChanged", 17},
+		"a sync policy that somebody puts back": {func(s *stage, _ *MigrateSpec) {
+			s.on(string(doPause), func() {
+				go func() {
+					for sub(sub(sub(s.old.get(oldApp), "spec"), "syncPolicy"), "automated")["selfHeal"] != nil {
+						time.Sleep(time.Second)
+					}
+					time.Sleep(4 * time.Second)
+					s.old.edit(oldApp, func(o map[string]any) {
+						sub(sub(o, "spec"), "syncPolicy")["automated"] = map[string]any{"prune": true, "selfHeal": true}
+					})
+				}()
+			})
+		}, "PauseUndone", 12},
 		"a volume that is gone from the node": {func(s *stage, _ *MigrateSpec) {
-			s.on(string(doLastPass), func() { _ = os.Remove(filepath.Join(s.dir, "devices", s.volume)) })
+			s.on(string(doQuiet), func() { _ = os.Remove(filepath.Join(s.dir, "devices", s.volume)) })
 		}, "DeviceNotFound", 10},
-		"a copy that differs when it is read back": {func(s *stage, _ *MigrateSpec) {
+		"a copy that differs before Jenkins stops": {func(s *stage, _ *MigrateSpec) {
 			s.on(string(doQuiet), func() { _ = os.WriteFile(filepath.Join(s.home(), "queue.xml"), []byte("changed"), 0o600) })
+			s.on("caught up", func() { s.spoil("queue.xml") })
+		}, "CopyDiffers", 18},
+		"a copy that differs when it is read back": {func(s *stage, _ *MigrateSpec) {
+			s.on("caught up", func() { _ = os.WriteFile(filepath.Join(s.home(), "queue.xml"), []byte("changed"), 0o600) })
 			s.on("last pass done", func() { s.spoil("queue.xml") })
 		}, "CopyDiffers", 18},
 	} {
@@ -206,6 +224,11 @@ func TestANewJenkinsThatDiffersIsTurnedBack(t *testing.T) {
 				if s.state() != Precopied || !s.oldRuns() || s.newRuns() {
 					t.Errorf("state %s, old runs: %v, new runs: %v", s.state(), s.oldRuns(), s.newRuns())
 				}
+				for _, left := range []string{newClaimP, newVolume} {
+					if s.new.get(left) != nil {
+						t.Errorf("%s is left: something could start on the volume", left)
+					}
+				}
 				s.fresh = jenkinstest.New()
 				s.toTheEnd(t.Context(), t)
 			})
@@ -242,7 +265,7 @@ func TestRefusedBeforeAnythingIsTouched(t *testing.T) {
 		"no such workload":         {func(_ *testing.T, _ *stage, p *PrecopySpec) { p.From.Workload = "deployment/jenkinz" }, "SourceNotRunning"},
 		"a source that is away":    {func(_ *testing.T, s *stage, _ *PrecopySpec) { s.old.away = true }, "SourceUnreachable"},
 		"a node EC2 does not know": {func(_ *testing.T, s *stage, _ *PrecopySpec) { s.editNode("172.31.0.99", "") }, "InstanceUnknown"},
-		"a volume in another zone": {func(t *testing.T, s *stage, p *PrecopySpec) { p.Volume = s.seed(t, "ap-northeast-2c", nil) }, "OtherZone"},
+		"a volume in another zone": {func(t *testing.T, s *stage, p *PrecopySpec) { p.Volume = s.seed(t, "ap-northeast-2b", nil) }, "OtherZone"},
 		"a volume of another move": {func(t *testing.T, s *stage, p *PrecopySpec) {
 			p.Volume = s.seed(t, "ap-northeast-2a", map[string]string{tagState: "precopied", tagSource: "uid other/deployment/j i-1"})
 		}, "OtherSource"},
@@ -277,6 +300,50 @@ func TestRefusedBeforeAnythingIsTouched(t *testing.T) {
 					if call.Write && c.code != "NoMoverImage" {
 						t.Errorf("writes %s", call.Action)
 					}
+				}
+				s.safe(t)
+			})
+		})
+	}
+}
+
+// fill puts something onto the formatted volume that is no copy of ours.
+func (s *stage) fill(name string) {
+	path := filepath.Join(s.disk(), name)
+	_ = os.MkdirAll(filepath.Dir(path), 0o755)
+	_ = os.WriteFile(path, []byte("precious"), 0o600)
+	_ = os.WriteFile(filepath.Join(s.dir, "volume", "fstype"), []byte("ext4"), 0o600)
+}
+
+func TestAMoverRefusesWhatItMustNotWriteTo(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  func(s *stage)
+		code string
+	}{
+		"a source that is no home: swapped with the target, perhaps": {func(s *stage) { _ = os.RemoveAll(filepath.Join(s.home(), "secrets")) }, "NotAHome"},
+		"a volume that holds something else":                         {func(s *stage) { s.fill("photos/1.jpg") }, "CopyRefused"},
+		"the home of another Jenkins": {func(s *stage) {
+			s.fill(".keep")
+			_ = os.Remove(filepath.Join(s.disk(), ".keep"))
+			if _, err := treecopy.Copy(s.t.Context(), s.home(), s.disk(), treecopy.Options{Source: "jenkins uid other/deployment/ci to vol-1", RunID: "r", KeepRoot: true}); err != nil {
+				s.t.Fatal(err)
+			}
+		}, "CopyRefused"},
+		"content that is on no file system that is known": {func(s *stage) {
+			s.fill("x")
+			_ = os.Remove(filepath.Join(s.dir, "volume", "fstype"))
+		}, "CopyRefused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *stage) {
+				c.set(s)
+				o := treecopy.Options{}
+				before, _ := treecopy.Digest(t.Context(), s.disk(), o) // none yet: both are empty
+				if _, err := s.precopy(t.Context()); code(err) != c.code || steps.Classify(err).Category.ExitCode() != 10 {
+					t.Errorf("got %v (exit %d)", err, steps.Classify(err).Category.ExitCode())
+				}
+				if after, _ := treecopy.Digest(t.Context(), s.disk(), o); c.code != "NotAHome" && (after.ManifestHash != before.ManifestHash || after.Seen.Files == 0) {
+					t.Errorf("the volume was written to: %d files, were %d", after.Seen.Files, before.Seen.Files)
 				}
 				s.safe(t)
 			})
@@ -339,14 +406,26 @@ func TestMigrateRefusals(t *testing.T) {
 	}{
 		"no token":      {func(_ *testing.T, _ *stage, m *MigrateSpec) { m.Jenkins.Token = steps.Secret{} }, "NoToken"},
 		"a wrong token": {func(_ *testing.T, s *stage, _ *MigrateSpec) { s.jenkins.Token = "other" }, "JenkinsUnauthorized"},
-		"the Jenkins that runs this pipeline": {func(t *testing.T, s *stage, _ *MigrateSpec) {
+		"an agent of the Jenkins that is moved may": {func(t *testing.T, s *stage, _ *MigrateSpec) {
 			t.Setenv("BUILD_URL", "https://ci.example.com/job/a/8/")
 			s.jenkins.Light = []string{"http://internal:8080/job/a/8/"}
-		}, "SelfMove"},
+		}, ""},
 		"from within its own pod": {func(t *testing.T, _ *stage, _ *MigrateSpec) {
 			t.Setenv("JENKINS_URL", "https://ci.example.com/")
 			t.Setenv("HOSTNAME", "jenkins-1")
 		}, "SelfMove"},
+		"an older Jenkins at the new place":           {func(_ *testing.T, _ *stage, m *MigrateSpec) { m.NewVersion = "2.516.3-lts" }, "OlderJenkins"},
+		"a newer one":                                 {func(_ *testing.T, _ *stage, m *MigrateSpec) { m.NewVersion = "2.568.2-lts-jdk21" }, ""},
+		"an ApplicationSet that would undo the pause": {func(_ *testing.T, s *stage, _ *MigrateSpec) { s.underSet(`{}`) }, "ManagedByApplicationSet"},
+		"one that lets it be": {func(_ *testing.T, s *stage, _ *MigrateSpec) {
+			s.underSet(`{ignoreApplicationDifferences: [{jsonPointers: [/spec/syncPolicy]}]}`)
+		}, ""},
+		"one that only creates": {func(_ *testing.T, s *stage, _ *MigrateSpec) {
+			s.underSet(`{syncPolicy: {applicationsSync: create-only}}`)
+		}, ""},
+		"one that lets others be": {func(_ *testing.T, s *stage, _ *MigrateSpec) {
+			s.underSet(`{ignoreApplicationDifferences: [{name: other, jsonPointers: [/spec/syncPolicy]}]}`)
+		}, "ManagedByApplicationSet"},
 		"another Jenkins that runs this pipeline may": {func(t *testing.T, _ *stage, _ *MigrateSpec) {
 			t.Setenv("BUILD_URL", "https://other.example.com/job/z/1/")
 		}, ""},
@@ -376,9 +455,19 @@ func TestMigrateRefusals(t *testing.T) {
 	}
 }
 
+// underSet lets an Application own Jenkins, and an ApplicationSet the Application.
+func (s *stage) underSet(spec string) {
+	s.old.put(oldApp, object(`{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: jenkins, namespace: argocd,
+ownerReferences: [{apiVersion: argoproj.io/v1alpha1, kind: ApplicationSet, name: all, uid: u}]}, spec: {syncPolicy: {automated: {selfHeal: true}}}}`))
+	s.old.put("/apis/argoproj.io/v1alpha1/namespaces/argocd/applicationsets/all", object(`{apiVersion: argoproj.io/v1alpha1, kind: ApplicationSet, metadata: {name: all, namespace: argocd}, spec: `+spec+`}`))
+	s.old.edit(oldDeploy, func(o map[string]any) {
+		sub(sub(o, "metadata"), "annotations")["argocd.argoproj.io/tracking-id"] = "jenkins:apps/Deployment:jenkins/jenkins"
+	})
+}
+
 func TestTheCloudMisbehaves(t *testing.T) {
 	for _, action := range []string{"AttachVolume", "DetachVolume", "CreateTags", "DescribeVolumes"} {
-		for _, kind := range []string{"lost-response", "500", "throttle"} {
+		for _, kind := range []string{"lost-response", "500", "throttle", "reset"} {
 			t.Run(action+" "+kind, func(t *testing.T) {
 				bubble(t, func(t *testing.T, s *stage) {
 					s.cloud.AddFault(emu.Fault{Service: "ec2", Action: action, Kind: kind, Times: 2})

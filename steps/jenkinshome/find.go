@@ -16,18 +16,22 @@ import (
 
 // home is where a running Jenkins keeps its data, and how a mover on the same node can read it.
 type home struct {
-	Pod       *corev1.Pod
-	Node      *corev1.Node
-	Container corev1.Container
-	Path      string              // in the container
-	Kind      string              // hostPath, emptyDir, local, claim
-	Volume    corev1.VolumeSource // for the mover's pod
-	SubPath   string              // below the volume
-	Remade    []string            // mounts inside the home that are made again with every pod
-	Port      int
-	App       string // Application that owns the workload, "" if none
-	ClaimPV   string
-	Risk      string // what could lose the old data later
+	Pod        *corev1.Pod
+	Node       *corev1.Node
+	Instance   string // EC2 instance of the node, "" with NoInstance
+	NoInstance error
+	Container  corev1.Container
+	Path       string              // in the container
+	Kind       string              // hostPath, emptyDir, local, claim
+	Volume     corev1.VolumeSource // for the mover's pod
+	SubPath    string              // below the volume
+	Remade     []string            // mounts inside the home that are made again with every pod
+	Port       int
+	App        string // Application that owns the workload, "" if none
+	ClaimPV    string
+	Disk       string // EBS volume of the claim, "" where it is not one
+	Dir        string // the home as seen from the root of its file system, where that is the claim's or the node's own
+	Risk       string // what could lose the old data later
 }
 
 const defaultHome = "/var/jenkins_home"
@@ -161,15 +165,16 @@ func (h *home) volume(ctx context.Context, k *kube.Client, name string) error {
 	v := h.Pod.Spec.Volumes[i].VolumeSource
 	switch {
 	case v.HostPath != nil:
-		h.Kind = "hostPath"
+		h.Kind, h.Dir = "hostPath", v.HostPath.Path
 		h.Volume = corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: v.HostPath.Path}}
 	case v.PersistentVolumeClaim != nil:
 		return h.claim(ctx, k, v.PersistentVolumeClaim.ClaimName)
 	case v.EmptyDir != nil:
 		h.Kind = "emptyDir"
 		return &steps.Error{Code: "HomeIsEmptyDir", Category: steps.Precondition,
-			Message: fmt.Sprintf("pod %s: the home is an emptyDir: it is gone with the pod, so a cut-over would have no way back", h.Pod.Name),
-			Hints:   []string{"copy it onto a hostPath or claim of the same cluster first, and let Jenkins run from there"}}
+			Message: fmt.Sprintf("pod %s: the home is an emptyDir (volume %s): it goes with the pod, so nothing would be left for the last pass, nor to go back to", h.Pod.Name, name),
+			Hints: []string{fmt.Sprintf("give it a disk first: quiet Jenkins down, on node %s run `cp -a /var/lib/kubelet/pods/%s/volumes/kubernetes.io~empty-dir/%s /var/lib/jenkins`, "+
+				"put `hostPath: {path: /var/lib/jenkins, type: Directory}` in place of the emptyDir, then run again", h.Pod.Spec.NodeName, h.Pod.UID, name)}}
 	default:
 		return &steps.Error{Code: "HomeVolumeUnsupported", Category: steps.Precondition,
 			Message: fmt.Sprintf("pod %s: volume %s: only hostPath and claims can be read", h.Pod.Name, name)}
@@ -195,10 +200,18 @@ func (h *home) claim(ctx context.Context, k *kube.Client, name string) error {
 		return nil // whoever may read claims may not always read volumes; it is asked for a warning only
 	}
 	if pv.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete {
-		h.Risk = fmt.Sprintf("%s: its volume is deleted with it: set the reclaim policy of %s to Retain, else removing the old release destroys the way back", path, pv.Name)
+		h.Risk = fmt.Sprintf("%s: its volume %s would be deleted with it, and with it the way back: the cut-over sets the reclaim policy to Retain", path, pv.Name)
 	}
-	if pv.Spec.Local != nil {
-		h.Kind = "local"
+	switch {
+	case pv.Spec.Local != nil:
+		h.Kind, h.Dir = "local", pv.Spec.Local.Path
+	case pv.Spec.HostPath != nil:
+		h.Dir = pv.Spec.HostPath.Path
+	case pv.Spec.CSI != nil && pv.Spec.CSI.Driver == ebsDriver:
+		h.Disk = pv.Spec.CSI.VolumeHandle
+	case pv.Spec.AWSElasticBlockStore != nil: // "aws://zone/vol-1", or the id alone
+		id := pv.Spec.AWSElasticBlockStore.VolumeID
+		h.Disk = id[strings.LastIndex(id, "/")+1:]
 	}
 	return nil
 }

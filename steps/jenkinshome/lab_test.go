@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,7 +136,7 @@ func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := base{func(context.Context, string) (*cloud.Session, error) { return session, nil },
-		func(context.Context, steps.ClusterRef) (*kube.Client, error) { return k, nil }, Options{Image: "registry.invalid/pipectl:test"}}
+		func(context.Context, steps.ClusterRef) (*kube.Client, error) { return k, nil }, Options{Image: "pipectl:test"}}
 	s := &stage{t: t, volume: volume, dir: t.TempDir()}
 	ref := steps.ClusterRef{Kubeconfig: lab.Kubeconfig}
 	spec := s.precopySpec()
@@ -158,6 +160,12 @@ func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
 	}
 	t.Logf("migrate: %+v", out.Downtime)
 	fs := filepath.Join(lab.Dir, "volumes", volume, "fs")
+	v := s.verifySpec(pre.Move)
+	v.Cluster, v.Namespace, v.Jenkins.Token = ref, "fresh", steps.NewSecret("11aa22bb")
+	turnedBack(t, k, b, s, v, fs, filepath.Join(root, "fresh"))
+	if out, err = (migrateStep{b}).Apply(t.Context(), s.env("lab-2"), m); err != nil {
+		t.Fatal(err)
+	}
 	old, err := treecopy.Digest(t.Context(), home, treecopy.Options{Excludes: defaultExcludes})
 	if err != nil {
 		t.Fatal(err)
@@ -174,13 +182,77 @@ func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
 	if err := k.Scale(t.Context(), fresh, 0, 1); err != nil {
 		t.Fatal(err)
 	}
-	v := s.verifySpec(pre.Move)
-	v.Cluster, v.Namespace, v.Jenkins.Token = ref, "fresh", steps.NewSecret("11aa22bb")
 	check, err := verifyStep{b}.Apply(t.Context(), s.env("lab-1"), v)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("verify: %+v", check)
+}
+
+const labClaim = `
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: pipectl-home, annotations: {pipectl.dev/identity: IDENTITY}}
+spec:
+  capacity: {storage: 20Gi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: ""
+  csi: {driver: ebs.csi.aws.com, volumeHandle: VOLUME, fsType: ext4}
+  claimRef: {apiVersion: v1, kind: PersistentVolumeClaim, namespace: fresh, name: jenkins-home}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: jenkins-home, namespace: fresh, annotations: {pipectl.dev/identity: IDENTITY}}
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: ""
+  volumeName: pipectl-home
+  resources: {requests: {storage: 20Gi}}
+`
+
+// turnedBack starts a new Jenkins that lacks a job, at the place that mounted stands for, and wants the old one back.
+func turnedBack(t *testing.T, k *kube.Client, b base, s *stage, v VerifySpec, fs, mounted string) {
+	t.Helper()
+	poor := filepath.Join(t.TempDir(), "home")
+	if _, err := treecopy.Copy(t.Context(), fs, poor, treecopy.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := os.ReadDir(filepath.Join(poor, "jobs"))
+	if err != nil || len(jobs) == 0 {
+		t.Fatal(err, len(jobs))
+	}
+	if err := errors.Join(os.RemoveAll(filepath.Join(poor, "jobs", jobs[0].Name())), os.Symlink(poor, mounted)); err != nil {
+		t.Fatal(err)
+	}
+	env := s.env("lab-1")
+	applyText(t, k, strings.NewReplacer("IDENTITY", env.Identity.String(), "VOLUME", s.volume).Replace(labClaim))
+	fresh := kube.Workload{Kind: "StatefulSet", Namespace: "fresh", Name: "jenkins"}
+	if err := k.Scale(t.Context(), fresh, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (verifyStep{b}).Apply(t.Context(), env, v); code(err) != "JenkinsDiffers" {
+		t.Fatalf("got %v", err)
+	}
+	for _, r := range []kube.ObjectRef{{APIVersion: "v1", Kind: "PersistentVolume", Name: "pipectl-home"}, {APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: "fresh", Name: "jenkins-home"}} {
+		if o, err := k.Get(t.Context(), r); o != nil || err != nil {
+			t.Errorf("%s is left (%v)", r, err)
+		}
+	}
+	if st, _, err := k.ReadWorkload(t.Context(), fresh); st.Replicas != 0 || err != nil {
+		t.Errorf("the new Jenkins has %d replicas, %v", st.Replicas, err)
+	}
+	aws, err := b.aws(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if vol, err := readVolume(t.Context(), aws, s.volume); vol.state() != Precopied || err != nil {
+		t.Errorf("state %q, %v", vol.state(), err)
+	}
+	awaitReady(t, k, kube.Workload{Kind: "Deployment", Namespace: "jenkins", Name: "jenkins"})
+	if err := os.Remove(mounted); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func applyText(t *testing.T, k *kube.Client, text string) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pipectl.dev/steps"
+	"pipectl.dev/steps/jenkinshome/jenkins"
 )
 
 type migrateStep struct{ base }
@@ -13,9 +14,6 @@ type migrateStep struct{ base }
 func (p migrateStep) mission(ctx context.Context, env steps.Env, s MigrateSpec) (*mission, error) {
 	m, err := p.base.mission(ctx, env, s.Move, "jenkins:Cutover")
 	if err == nil {
-		if m.move.Route == "" {
-			m.move.Route = routeAttach
-		}
 		m.migrate, m.passes = &s, 1
 	}
 	return m, err
@@ -59,8 +57,31 @@ func (m *mission) ready(ctx context.Context, a Action) error {
 	if m.home == nil {
 		return nil
 	}
-	if _, err := m.oldController().Quieting(ctx); err != nil {
+	j := m.oldController()
+	if _, err := j.Quieting(ctx); err != nil {
 		return fmt.Errorf("old Jenkins %s: %w", m.workload(), err)
+	}
+	if m.home.App != "" {
+		if err := m.source.CheckPausable(ctx, m.migrate.ArgoCD, m.home.App); err != nil {
+			return err
+		}
+	}
+	return m.notOlder(ctx, j)
+}
+
+// notOlder refuses to move a home to a Jenkins that may not read it.
+func (m *mission) notOlder(ctx context.Context, j *jenkins.Client) error {
+	if m.migrate.NewVersion == "" {
+		return nil
+	}
+	have, _, err := j.Version(ctx)
+	if err != nil {
+		return fmt.Errorf("old Jenkins %s: %w", m.workload(), err)
+	}
+	if jenkins.Older(m.migrate.NewVersion, have) {
+		return &steps.Error{Code: "OlderJenkins", Category: steps.Precondition,
+			Message: fmt.Sprintf("the new Jenkins is to be %s, the old one is %s: an older one may not read what a newer one wrote", m.migrate.NewVersion, have),
+			Hints:   []string{"run " + have + " or newer at the new place, and correct `newVersion`"}}
 	}
 	return nil
 }
@@ -88,11 +109,14 @@ func (p migrateStep) Plan(ctx context.Context, env steps.Env, s MigrateSpec) (st
 	if err := m.ready(ctx, d.Do); err != nil {
 		return none, err
 	}
-	m.change.Action = "create"
-	if state != None {
+	m.change.Action = "create" // of a cut-over nothing is there before it begins
+	if state == Cutting {
 		m.change.Action = "update"
 	}
 	down, confirm := m.expect()
+	if m.onItself(ctx) {
+		confirm += " Mind: " + itself + "."
+	}
 	return steps.Plan[MigrateOutputs]{Changes: []steps.Change{m.change},
 		Forecast: steps.Forecast{Seconds: down.Seconds() + 60, Confirm: confirm}}, nil
 }
@@ -115,8 +139,11 @@ func (m *mission) expect() (time.Duration, string) {
 	return down, text + ", detach 20 s), and until the new one has started. Any failure on the way starts it again; its home is only read."
 }
 
+// oldValues are for the official chart; other manifests say replicas: 0.
+const oldValues = "controller:\n  replicas: 0\n"
+
 func (m *mission) migrateOutputs() MigrateOutputs {
-	return MigrateOutputs{Move: m.known(), Figures: parseFigures(m.vol.Tags[tagFigures]), Downtime: parseDowntime(m.vol.Tags[tagDowntime])}
+	return MigrateOutputs{Move: m.known(), Figures: parseFigures(m.vol.Tags[tagFigures]), Downtime: parseDowntime(m.vol.Tags[tagDowntime]), OldValues: oldValues}
 }
 
 // Apply makes the cut-over, or carries on with one that was begun.
@@ -143,6 +170,9 @@ func (m *mission) cutOver(ctx context.Context) error {
 		if err := m.ready(ctx, d.Do); err != nil {
 			return err
 		}
+		if m.onItself(ctx) {
+			m.env.Note(itself)
+		}
 	}
 	if err := m.run(ctx, RunMigrate); err != nil {
 		return err
@@ -167,7 +197,7 @@ func (p migrateStep) Observe(ctx context.Context, env steps.Env, s MigrateSpec) 
 	if m.vol, err = readVolume(ctx, m.aws, s.Move.VolumeID); err != nil {
 		return MigrateOutputs{}, false, err
 	}
-	if st := m.vol.state(); st != Moved && st != Verified {
+	if st := m.vol.state(); st != Moved && st != Verified && st != Finalized {
 		return MigrateOutputs{}, false, nil
 	}
 	return m.migrateOutputs(), true, nil

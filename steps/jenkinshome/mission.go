@@ -11,12 +11,6 @@ import (
 	"pipectl.dev/steps/jenkinshome/jenkins"
 )
 
-// Routes.
-const (
-	routeAttach   = "attach"
-	routeSameNode = "sameNode"
-)
-
 // mission is one run of a verb over one move: it looks, lets the table decide, acts, and looks again. It keeps nothing that it could not
 // find out anew.
 type mission struct {
@@ -27,6 +21,10 @@ type mission struct {
 	move   Move
 	change steps.Change
 
+	asked   string   // route of the spec
+	given   string   // instance of the spec
+	options []option // what speaks for and against each route
+
 	passes  int
 	small   int64
 	migrate *MigrateSpec // of the cut-over; nil in the other steps
@@ -35,6 +33,7 @@ type mission struct {
 	vol    volume
 	source *kube.Client // nil until it was needed
 	home   *home
+	disk   sourceDisk // of route snapshot
 	rec    *record
 	check  Verdict
 	diff   []string
@@ -47,6 +46,7 @@ type mission struct {
 	forget   bool // the record goes too
 	began    time.Time
 	detached time.Duration // what the last detach took
+	last     *finalPass    // what a last pass from a snapshot found; nil where the mover of the critical section makes it
 }
 
 func (m *mission) say(detail string) {
@@ -56,6 +56,9 @@ func (m *mission) say(detail string) {
 // run goes on until the table says that nothing is left.
 func (m *mission) run(ctx context.Context, v Verb) error {
 	m.began = time.Now()
+	release := func() {}
+	defer func() { release() }()
+	alone := false
 	for range 40 {
 		s, w, err := m.observe(ctx, v)
 		if err != nil {
@@ -74,8 +77,15 @@ func (m *mission) run(ctx context.Context, v Verb) error {
 		case Report:
 			return m.different("")
 		}
+		if !alone && m.source != nil && d.Do != Compare && d.Do != Accept && d.Do != Abort { // asking is safe beside another mover
+			if ctx, release, err = m.alone(ctx, release); err != nil {
+				return err
+			}
+			alone = true
+			continue // another mover may have been waited for
+		}
 		if err := m.perform(ctx, d.Do); err != nil {
-			return err
+			return orLost(ctx, err)
 		}
 		if done, err := m.turnedBack(d.Do, v); done {
 			return err
@@ -92,7 +102,7 @@ func (m *mission) perform(ctx context.Context, a Action) error {
 	case TurnBack, StopNew, Restart:
 		m.backHere = true
 	}
-	m.forget = a == LetGo
+	m.forget = a == LetGo || a == Finish
 	for _, x := range script[a] {
 		m.say(string(x))
 		err := m.exec(ctx, x)
@@ -112,7 +122,7 @@ var errLookAgain = errors.New("look again")
 // turnedBack ends a run whose cut-over was backed out, or whose rollback is done.
 func (m *mission) turnedBack(a Action, v Verb) (bool, error) {
 	switch {
-	case a == Settle && m.cutHere && v == RunMigrate:
+	case a == Settle && m.cutHere && (v == RunMigrate || v == Resume):
 		why := m.rec.Cut.Why
 		if why == nil {
 			why = &steps.ErrorInfo{Code: "CutoverLost", Category: steps.Unhealthy, Retryable: true, Message: "its Job ended before its time", Hint: "see the events of the Job's pods, then run again"}

@@ -23,9 +23,12 @@ type model struct {
 	started  Phase // phase before the operation
 
 	oldUp, newUp   bool
+	wanted         bool // the target would start its Jenkins once it can have the volume
+	claim          bool // the target has a claim on it
 	oldReplicas    bool // recorded before scaling
 	oldData, base  int
 	whole          bool // the volume holds the home of a stopped Jenkins
+	snapshot       bool // route: the orchestrator makes the last pass
 	place          Place
 	source, target bool
 	differs        bool
@@ -38,6 +41,7 @@ type orchestrator struct {
 	queue  []op
 	check  Verdict
 	last   Decision
+	blind  bool // the target did not answer when it decided
 }
 
 const startNew Verb = "attach-volume and sync" // the stages between migrate and verify, not ours
@@ -47,8 +51,9 @@ func (m *model) world(v Verb) World {
 	if m.source {
 		w.Phase, w.Abort, w.Job, w.Old = m.cm, m.abort, m.job, life(m.oldUp)
 	}
-	if m.target && (v == RunVerify || v == Rollback) {
-		w.New = life(m.newUp)
+	m.o.blind = !m.target || v == Down
+	if m.target && (v == RunVerify || v == Rollback || v == Resume) {
+		w.New, w.Claim = life(m.newUp || m.wanted), m.claim
 	}
 	return w
 }
@@ -101,7 +106,7 @@ func (m *model) stepOrchestrator(t *rapid.T) bool {
 
 // exec does one operation in the world; false ends the action, and the world is looked at again.
 func (m *model) exec(t *rapid.T, x op) bool {
-	usesSource := map[op]bool{opCopy: true, opOpen: true, opLaunch: true, opFollow: true, opCommit: true, opAbort: true, opStopJob: true,
+	usesSource := map[op]bool{opLastCopy: true, opCopy: true, opOpen: true, opLaunch: true, opFollow: true, opCommit: true, opAbort: true, opStopJob: true,
 		opStartOld: true, opBackedOut: true}
 	if usesSource[x] && !m.source {
 		m.o = nil // the call fails, the run ends
@@ -144,6 +149,14 @@ func (m *model) exec(t *rapid.T, x op) bool {
 		if m.job == Running && (m.cm != Copied || m.abort) && m.cm != Committed {
 			m.o.queue = append([]op{opFollow}, m.o.queue...)
 		}
+	case opLastCopy:
+		if !m.snapshot {
+			break
+		}
+		if m.cm != Copied || m.abort || m.place == Elsewhere {
+			return false
+		}
+		m.place, m.base, m.whole = OnSource, m.oldData, !m.oldUp
 	case opDetach:
 		if m.mounted || m.copying {
 			t.Fatalf("the volume is detached while it is mounted")
@@ -189,12 +202,25 @@ func (m *model) exec(t *rapid.T, x op) bool {
 			m.o = nil
 			return false
 		}
-		m.newUp = false
+		m.newUp, m.wanted = false, false
+	case opDropClaim:
+		if !m.target {
+			m.o = nil
+			return false
+		}
+		m.claim = false
+	case opForget:
+	case opFinalized:
+		m.state = Finalized
 	case opFreeNew:
 		if m.place == Elsewhere {
 			m.place = Free
 		}
-	case opClean:
+	case opHealNew:
+		if m.target {
+			m.wanted = true // Argo CD starts its Jenkins again, which has no claim now
+		}
+	case opClean, opProtect, opUnprotect:
 	default:
 		t.Fatalf("the model does not know %q", x)
 	}
@@ -207,18 +233,31 @@ func (m *model) startOld(t *rapid.T) {
 	if m.newUp {
 		t.Fatalf("the old Jenkins is started while the new one runs")
 	}
+	if m.o != nil && m.state == RollingBack && m.claim && !m.o.blind {
+		t.Fatalf("the old Jenkins is started while the target has a claim on the volume")
+	}
 	m.oldUp = true
 }
 
 // startNew is what the stages after migrate do once migrate is content.
 func (m *model) startNew(t *rapid.T) {
-	if !m.target || m.place == OnSource {
+	if !m.target || m.place == OnSource || m.state != Moved && m.state != Verified && m.state != Finalized {
 		return
 	}
 	if !m.whole || m.base != m.oldData {
 		t.Fatalf("the new Jenkins starts on a volume with %d of %d (whole: %v)", m.base, m.oldData, m.whole)
 	}
-	m.place, m.newUp = Elsewhere, true
+	m.wanted, m.claim = true, true
+	if m.place == Free { // else it is there, or waits
+		m.place, m.newUp = Elsewhere, true
+	}
+}
+
+// attachLate is a target whose Jenkins was pending: it starts as soon as it gets the volume.
+func (m *model) attachLate() {
+	if m.wanted && m.claim && m.place == Free {
+		m.place, m.newUp = Elsewhere, true
+	}
 }
 
 // stepMover does the operation of the current phase or, on the next call, writes the next phase: a crash may fall in between.
@@ -247,6 +286,13 @@ func (m *model) stepMover(t *rapid.T) {
 			m.cm = BackingOut
 		}
 	case doLastPass:
+		if m.snapshot { // flushes only
+			m.did = !m.oldUp
+			if m.oldUp {
+				m.cm = BackingOut
+			}
+			return
+		}
 		m.mounted = true
 		if m.place != OnSource || m.oldUp {
 			m.cm, m.did, m.mounted = BackingOut, false, false
@@ -269,7 +315,7 @@ func (m *model) invariants(t *rapid.T) {
 	if m.oldUp && m.newUp {
 		t.Fatalf("two Jenkins run")
 	}
-	if (m.state == Moved || m.state == Verified) && m.oldUp {
+	if (m.state == Moved || m.state == Verified || m.state == Finalized) && m.oldUp {
 		t.Fatalf("the tag says %s and the old Jenkins runs", m.state)
 	}
 	if (m.state == None || m.state == Precopying || m.state == Precopied) && !m.oldUp {
@@ -286,6 +332,7 @@ func (m *model) settle(t *rapid.T, stages ...Verb) {
 	if m.place == Elsewhere && !m.newUp {
 		m.place = Free
 	}
+	m.attachLate()
 	for range 3 { // a run that finds itself backed out ends; the user runs it again
 		m.run(stages...)
 		for i := 0; m.o != nil; i++ {
@@ -307,24 +354,32 @@ func TestMoveNeverLosesAJenkins(t *testing.T) {
 		_ = f.Value.Set("5000") // a walk takes a tenth of a millisecond, and the rare ones matter; cannot fail for a number
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{oldUp: true, oldData: 1, place: Free, source: true, target: true}
+		m := &model{oldUp: true, oldData: 1, place: Free, source: true, target: true, snapshot: rapid.Bool().Draw(t, "route snapshot")}
 		for _, e := range rapid.SliceOfN(rapid.SampledFrom(m.events()), 20, 120).Draw(t, "events") {
 			t.Log(e.name)
 			e.do(t)
 			m.invariants(t)
 		}
-		if m.state != Verified && rapid.Bool().Draw(t, "go back at the end") {
+		final := m.state == Verified || m.state == Finalized
+		if !final && rapid.Bool().Draw(t, "go back at the end") {
 			m.settle(t, Rollback)
-			if !m.oldUp || m.newUp || m.state == Cutting || m.state == RollingBack || m.state == Moved {
+			if !m.oldUp || m.newUp || m.claim || m.state == Cutting || m.state == RollingBack || m.state == Moved {
 				t.Fatalf("rolled back to %+v", m)
 			}
 		}
 		if m.state == RollingBack {
-			m.settle(t, RunVerify) // as the refusal tells
+			m.settle(t, rapid.SampledFrom([]Verb{RunVerify, Resume}).Draw(t, "who finishes the rollback"))
+			if m.state != Precopied || !m.oldUp || m.newUp || m.claim {
+				t.Fatalf("a rollback does not end: %+v", m)
+			}
 		}
 		m.settle(t, RunPrecopy, RunMigrate, startNew, RunVerify)
-		if m.oldUp || !m.newUp || m.state != Verified {
+		if m.oldUp || !m.newUp || m.state != Verified && m.state != Finalized {
 			t.Fatalf("does not converge: %+v", m)
+		}
+		m.settle(t, Finalize)
+		if m.state != Finalized || m.oldUp || !m.newUp {
+			t.Fatalf("made final: %+v", m)
 		}
 	})
 }
@@ -356,9 +411,12 @@ func (m *model) events() []event {
 	add(2, "migrate", begin(RunMigrate))
 	add(1, "verify", begin(RunVerify))
 	add(2, "rollback", begin(Rollback))
+	add(2, "resume", begin(Resume))
+	add(1, "finalize", begin(Finalize))
+	add(2, "the target gets the volume", func(*rapid.T) { m.attachLate() })
 	add(1, "down", func(t *rapid.T) {
 		if m.o == nil && m.target { // the stages before ours let go first
-			m.newUp = false
+			m.newUp, m.wanted, m.claim = false, false, false
 			if m.place == Elsewhere {
 				m.place = Free
 			}

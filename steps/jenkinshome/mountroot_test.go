@@ -193,3 +193,34 @@ func TestRootFormatInAChroot(t *testing.T) {
 		t.Errorf("a node without mkfs.ext4: %v", err)
 	}
 }
+
+func TestRootADiskIsViewedReadOnlyAndOnlyWhereItHasTheDirectory(t *testing.T) {
+	disk := loopDevice(t, 64)
+	d := device.Open("/")
+	if err := d.Format(t.Context(), disk); err != nil {
+		t.Fatal(err)
+	}
+	dir := mountPoint(t)
+	root, err := d.Mount(disk, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(os.MkdirAll(filepath.Join(root, "var/lib/jenkins"), 0o755), os.Symlink("/etc", filepath.Join(root, "out")), d.Unmount(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, inside := range []string{"srv/jenkins", "out", "../etc"} { // missing, a link that leads to this machine's own files, a path that does
+		if _, err := d.View(disk, dir, inside); code(err) != "HomeNotOnDisk" {
+			t.Errorf("%s: got %v", inside, err)
+		}
+	}
+	if root, err = d.View(disk, dir, "var/lib/jenkins"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "x"), nil, 0o600); !errors.Is(err, unix.EROFS) {
+		t.Errorf("written to: %v", err)
+	}
+	if err := d.Unmount(root); err != nil {
+		t.Error(err)
+	}
+}

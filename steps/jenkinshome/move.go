@@ -13,16 +13,17 @@ import (
 // Move is what one stage of a move hands to the next. All of it can be told from the volume's tags and the spec of the first stage, so that
 // a finished move needs nobody else.
 type Move struct {
-	VolumeID string     `yaml:"volumeId" json:"volumeId" jsonschema:"required" jsonschema_description:"the data volume"`
-	Region   string     `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"region of the volume; empty: the pipeline's"`
-	Route    string     `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=attach,enum=sameNode" jsonschema_description:"how the data travels"`
-	Claim    string     `yaml:"claim,omitempty" json:"claim,omitempty" jsonschema_description:"route sameNode: the target claim in the source cluster and namespace"`
-	State    State      `yaml:"state,omitempty" json:"state,omitempty" jsonschema_description:"how far the move was when this was written; informative"`
-	Hash     string     `yaml:"hash,omitempty" json:"hash,omitempty" jsonschema_description:"hash of the manifest of the home, once it is moved"`
-	MovedAt  string     `yaml:"movedAt,omitempty" json:"movedAt,omitempty" jsonschema_description:"RFC 3339, once it is moved"`
-	Source   MoveSource `yaml:"source" json:"source" jsonschema:"required" jsonschema_description:"where the home comes from"`
-	Exclude  []string   `yaml:"exclude,omitempty" json:"exclude,omitempty" jsonschema_description:"patterns of what is not copied"`
-	FSGroup  int64      `yaml:"fsGroup,omitempty" json:"fsGroup,omitempty" jsonschema_description:"group that the home's root gets"`
+	VolumeID string            `yaml:"volumeId" json:"volumeId" jsonschema:"required" jsonschema_description:"the data volume"`
+	Region   string            `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"region of the volume; empty: the pipeline's"`
+	Route    string            `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=auto,enum=attach,enum=sameNode,enum=snapshot" jsonschema_description:"how the data travels"`
+	Claim    string            `yaml:"claim,omitempty" json:"claim,omitempty" jsonschema_description:"route sameNode: the target claim in the source cluster and namespace"`
+	Copier   *steps.ClusterRef `yaml:"copyCluster,omitempty" json:"copyCluster,omitempty" jsonschema_description:"route snapshot: cluster whose node copies; empty: the source cluster"`
+	State    State             `yaml:"state,omitempty" json:"state,omitempty" jsonschema_description:"how far the move was when this was written; informative"`
+	Hash     string            `yaml:"hash,omitempty" json:"hash,omitempty" jsonschema_description:"hash of the manifest of the home, once it is moved"`
+	MovedAt  string            `yaml:"movedAt,omitempty" json:"movedAt,omitempty" jsonschema_description:"RFC 3339, once it is moved"`
+	Source   MoveSource        `yaml:"source" json:"source" jsonschema:"required" jsonschema_description:"where the home comes from"`
+	Exclude  []string          `yaml:"exclude,omitempty" json:"exclude,omitempty" jsonschema_description:"patterns of what is not copied"`
+	FSGroup  int64             `yaml:"fsGroup,omitempty" json:"fsGroup,omitempty" jsonschema_description:"group that the home's root gets"`
 }
 
 // MoveSource is the old Jenkins.
@@ -63,9 +64,12 @@ const (
 	tagState    = "pipectl.dev/move-state"
 	tagSource   = "pipectl.dev/move-source"
 	tagNode     = "pipectl.dev/move-node"
+	tagRoute    = "pipectl.dev/move-route"
+	tagFS       = "pipectl.dev/fs-type" // attach-volume reads it
 	tagHash     = "pipectl.dev/move-hash"
 	tagTime     = "pipectl.dev/move-time"
 	tagFigures  = "pipectl.dev/move-figures"
+	tagCopied   = "pipectl.dev/move-copied" // when the last copy of a running Jenkins ended
 	tagDowntime = "pipectl.dev/move-downtime"
 	tagChecked  = "pipectl.dev/move-checked"
 )
@@ -107,7 +111,7 @@ func parseFigures(tag string) Figures {
 }
 
 func (d Downtime) tag() string {
-	return fmt.Sprintf("quiet=%.1f stop=%.1f copy=%.1f verify=%.1f detach=%.1f total=%.1f", d.Quiet, d.Stop, d.Copy, d.Verify, d.Detach, d.Total)
+	return fmt.Sprintf("quiet=%.2f stop=%.2f copy=%.2f verify=%.2f detach=%.2f total=%.2f", d.Quiet, d.Stop, d.Copy, d.Verify, d.Detach, d.Total)
 }
 
 func parseDowntime(tag string) Downtime {

@@ -23,6 +23,9 @@ type moverArgs struct {
 	Source, Target, Host string // directories as the container sees them
 	Scratch              string // for files that need not outlive the pod
 	Volume               string // "" on route sameNode: Target is the claim itself
+	FromVolume, FromDir  string // route snapshot: a volume to mount at Source, and the home's directory on it
+	Final                bool   // copy: nothing changes the source any more
+	Flush                bool   // cut: instead of a last pass write back what the disk's cache holds
 	Identity             string // of the copy, see Move.copyIdentity
 	RunID                string
 	Exclude              list
@@ -58,6 +61,10 @@ func (a *moverArgs) flags() *flag.FlagSet {
 	f.StringVar(&a.Host, "host", a.Host, "the node's root file system")
 	f.StringVar(&a.Scratch, "scratch", a.Scratch, "directory for files that need not last")
 	f.StringVar(&a.Volume, "volume", a.Volume, "volume to find, format and mount")
+	f.StringVar(&a.FromVolume, "from-volume", a.FromVolume, "volume made from a snapshot, that has the home")
+	f.StringVar(&a.FromDir, "from-dir", a.FromDir, "directory of the home on it")
+	f.BoolVar(&a.Final, "final", a.Final, "the source does not change any more")
+	f.BoolVar(&a.Flush, "flush", a.Flush, "write the disk back instead of copying: somebody else makes the last pass")
 	f.StringVar(&a.Identity, "identity", a.Identity, "identity of the copy")
 	f.StringVar(&a.RunID, "run", a.RunID, "run id")
 	f.Var(&a.Exclude, "exclude", "pattern of what is not copied")
@@ -162,10 +169,21 @@ var errUsage = &steps.Error{Code: "Usage", Category: steps.BadInput, Message: "m
 
 // moverResult is a pod's termination message.
 type moverResult struct {
-	Figures *Figures         `json:"figures,omitempty"`
-	Left    []treecopy.Skip  `json:"leftOut,omitempty"` // what was not copied, by reason
-	Notes   []string         `json:"notes,omitempty"`
-	Error   *steps.ErrorInfo `json:"error,omitempty"`
+	Figures    *Figures         `json:"figures,omitempty"`
+	FileSystem string           `json:"fileSystem,omitempty"` // on the volume
+	Left       []treecopy.Skip  `json:"leftOut,omitempty"`    // what was not copied, by reason
+	Notes      []string         `json:"notes,omitempty"`
+	Final      *finalPass       `json:"final,omitempty"`
+	Error      *steps.ErrorInfo `json:"error,omitempty"`
+}
+
+// finalPass is what a last pass came to. Seconds are measured.
+type finalPass struct {
+	Hash   string  `json:"hash"`
+	Files  int64   `json:"files"`
+	Bytes  int64   `json:"bytes"`
+	Copy   float64 `json:"copySeconds"`
+	Verify float64 `json:"verifySeconds"`
 }
 
 const messageLimit = 4096

@@ -22,6 +22,11 @@ type precopy struct {
 }
 
 func (p precopy) run(ctx context.Context) (res moverResult, err error) {
+	letGo, err := p.openSource(ctx)
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, letGo()) }()
 	if err := looksLikeHome(p.args.Source); err != nil {
 		return res, err
 	}
@@ -30,6 +35,15 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	if p.args.Volume != "" {
+		if res.FileSystem, err = p.fileSystem(ctx); err != nil {
+			return res, err
+		}
+	}
+	if p.args.Final {
+		res.Final, err = p.final(ctx, root)
+		return res, err
+	}
 	began := time.Now()
 	fig := &Figures{}
 	for pass := 1; ; pass++ {
@@ -48,6 +62,7 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 			break
 		}
 	}
+	res.Notes = append(res.Notes, oldAddresses(p.args.Source)...)
 	if err := p.verify(ctx, root); err != nil {
 		return res, err
 	}
@@ -57,6 +72,50 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 	fig.Seconds = time.Since(began).Seconds()
 	res.Figures = fig
 	return res, nil
+}
+
+// openSource mounts what the home is to be read from, where that is not there already.
+func (p *precopy) openSource(ctx context.Context) (letGo func() error, err error) {
+	if p.args.FromVolume == "" {
+		return func() error { return nil }, nil
+	}
+	find, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	path, err := p.dev.Find(find, p.args.FromVolume)
+	if err != nil {
+		return nil, err
+	}
+	root, err := p.dev.View(path, p.args.Source, p.args.FromDir)
+	if err != nil {
+		return nil, err
+	}
+	p.log.Info("source found", "device", path, "directory", p.args.FromDir)
+	p.args.Source = filepath.Join(root, p.args.FromDir)
+	return func() error { return p.dev.Unmount(root) }, nil
+}
+
+// final copies what changed since the pass before and reads back what it wrote. The source is a snapshot: nothing can change it meanwhile.
+func (p precopy) final(ctx context.Context, root string) (*finalPass, error) {
+	began := time.Now()
+	delta, err := os.CreateTemp(p.args.Scratch, "pipectl-delta-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = delta.Close(); _ = os.Remove(delta.Name()) }() // goes with the pod in any case
+	o := p.options(root, false)
+	o.DeltaManifest = delta.Name()
+	rep, err := treecopy.Copy(ctx, p.args.Source, root, o)
+	if err != nil {
+		return nil, copyError(err)
+	}
+	p.log.Info("last pass done", "files", rep.Seen.Files, "copied", rep.Copied.Files, "deleted", rep.Deleted, "seconds", rep.Seconds, "looked", looked(rep))
+	f := &finalPass{Hash: rep.ManifestHash, Files: rep.Seen.Files, Bytes: rep.Bytes, Copy: time.Since(began).Seconds()}
+	began = time.Now()
+	if err := verifyDelta(ctx, root, delta.Name(), p.args.Exclude); err != nil {
+		return nil, err
+	}
+	f.Verify = time.Since(began).Seconds()
+	return f, setRoot(p.args, root)
 }
 
 func (p precopy) options(root string, live bool) treecopy.Options {
@@ -125,6 +184,15 @@ func mountTarget(ctx context.Context, dev device.Devices, a moverArgs, log *slog
 		return "", nil, err
 	}
 	return root, func() error { return dev.Unmount(root) }, nil
+}
+
+// fileSystem is the type of what the volume was formatted with, by us or by somebody before.
+func (p precopy) fileSystem(ctx context.Context) (string, error) {
+	path, err := p.dev.Find(ctx, p.args.Volume)
+	if err != nil {
+		return "", err
+	}
+	return p.dev.Holds(path)
 }
 
 // setRoot gives the root of the volume the owner, group and mode by which a kubelet sees that fsGroup has been applied: otherwise the first

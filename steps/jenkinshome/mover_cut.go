@@ -27,6 +27,7 @@ type cut struct {
 	workload kube.Workload
 	token    steps.Secret
 	pause    time.Duration // between two looks
+	ahead    ahead
 }
 
 func newCut(ctx context.Context, a moverArgs, dev device.Devices, log *slog.Logger, cluster func(context.Context) (*kube.Client, error)) (*cut, error) {
@@ -61,6 +62,11 @@ const backOutWithin = 90 * time.Second
 func (c *cut) run(ctx context.Context) error {
 	work, stop := ctx, func() {} // turning back must not end because somebody wants us to
 	defer func() { stop() }()
+	defer func() { // a mover that turns back before the last pass
+		if err := c.letGo(); err != nil {
+			c.log.Error(err.Error())
+		}
+	}()
 	for tries := 0; ; {
 		if ctx.Err() != nil && c.mayTurn() {
 			c.turn(ctx, context.Cause(ctx))
@@ -151,6 +157,9 @@ func (c *cut) do(ctx context.Context, do moverOp) error {
 	case doBaseline:
 		return c.takeBaseline(ctx)
 	case doQuiet:
+		if err := c.getAhead(ctx); err != nil {
+			return err
+		}
 		return c.timed(&c.rec.Cut.Down.Quiet, func() error { return c.quiet(ctx) })
 	case doPause:
 		return c.pauseApplication(ctx)
@@ -163,6 +172,9 @@ func (c *cut) do(ctx context.Context, do moverOp) error {
 	case doAwaitAck:
 		return c.awaitAck(ctx)
 	case doTurn:
+		if err := c.letGo(); err != nil {
+			c.log.Error(err.Error())
+		}
 		if c.rec.Cut.Why == nil {
 			c.rec.Cut.Why = &steps.ErrorInfo{Code: "Aborted", Category: steps.Interrupted, Message: "asked to turn back"}
 		}

@@ -20,11 +20,14 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 	if err := looksLikeHome(c.args.Source); err != nil {
 		return err
 	}
+	if c.args.Flush {
+		return c.timed(&c.rec.Cut.Down.Copy, func() error { return flush(c.args.Source) })
+	}
 	d := &c.rec.Cut.Down
 	var root string
 	var release func() error
 	err = c.timed(&d.Copy, func() error {
-		root, release, err = mountTarget(ctx, c.dev, c.args, c.log)
+		root, release, err = c.target(ctx)
 		return err
 	})
 	if err != nil {
@@ -51,15 +54,15 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 func (c *cut) final(ctx context.Context, root, delta string) error {
 	p := precopy{args: c.args, log: c.log}
 	o := p.options(root, false)
-	o.DeltaManifest = delta
+	o.DeltaManifest, o.Tracker = delta, c.ahead.tracker
 	rep, err := treecopy.Copy(ctx, c.args.Source, root, o)
 	if err != nil {
 		return copyError(err)
 	}
-	c.log.Info("last pass done", "files", rep.Seen.Files, "copied", rep.Copied.Files, "deleted", rep.Deleted, "seconds", rep.Seconds)
+	c.log.Info("last pass done", "files", rep.Seen.Files, "copied", rep.Copied.Files, "deleted", rep.Deleted, "seconds", rep.Seconds, "looked", looked(rep))
 	c.rec.Cut.Hash, c.rec.Cut.Files, c.rec.Cut.Bytes = rep.ManifestHash, rep.Seen.Files, rep.Bytes
 	again := p.options(root, false)
-	again.DryRun = true
+	again.DryRun, again.Tracker = true, c.ahead.tracker
 	second, err := treecopy.Copy(ctx, c.args.Source, root, again)
 	if err != nil {
 		return copyError(err)
@@ -72,12 +75,17 @@ func (c *cut) final(ctx context.Context, root, delta string) error {
 }
 
 func (c *cut) verifyDelta(ctx context.Context, root, delta string) error {
+	return verifyDelta(ctx, root, delta, c.args.Exclude)
+}
+
+// verifyDelta reads back what one pass wrote.
+func verifyDelta(ctx context.Context, root, delta string, exclude []string) error {
 	m, err := treecopy.OpenManifest(delta)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = m.Close() }() // read only
-	_, err = treecopy.Verify(ctx, root, m, treecopy.Options{Excludes: c.args.Exclude})
+	_, err = treecopy.Verify(ctx, root, m, treecopy.Options{Excludes: exclude})
 	return copyError(err)
 }
 

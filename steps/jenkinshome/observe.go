@@ -30,6 +30,7 @@ func (m *mission) observe(ctx context.Context, v Verb) (State, World, error) {
 	if instance != "" {
 		m.move.Source.InstanceID, m.move.Source.Node = instance, m.vol.Tags[tagNode]
 	}
+	m.carryOn()
 	w.Volume = m.vol.place(m.move.Source.InstanceID)
 	if needsNoSource(s, w.Volume, v) {
 		return s, w, nil
@@ -41,7 +42,7 @@ func (m *mission) observe(ctx context.Context, v Verb) (State, World, error) {
 	if m.move.Route == routeSameNode && w.Volume == Free && s != Moved && s != RollingBack {
 		w.Volume = OnSource // the CSI driver attaches the claim when a mover needs it
 	}
-	if v == RunVerify || v == Rollback {
+	if v == RunVerify || v == Rollback || v == Resume {
 		err = m.observeTarget(ctx, &w)
 	}
 	return s, w, err
@@ -49,17 +50,24 @@ func (m *mission) observe(ctx context.Context, v Verb) (State, World, error) {
 
 // needsNoSource is where the table decides without a look at the source cluster, which may be long gone.
 func needsNoSource(s State, p Place, v Verb) bool {
+	letsGo := v == Down || v == Rollback
 	switch s {
-	case Verified:
+	case Finalized:
 		return true
+	case Verified:
+		return v != Finalize
 	case Moved:
-		return v == RunPrecopy || v == RunMigrate || v == Down
+		return v == RunPrecopy || v == RunMigrate || v == Resume || v == Finalize || v == Down
+	case RollingBack:
+		return v == RunPrecopy || v == RunMigrate || v == Finalize
 	case Cutting:
-		return v == RunPrecopy
+		return v == RunPrecopy || v == Finalize
 	case Precopied:
-		return v == RunPrecopy || v == Down && p != OnSource
-	case Precopying, None:
-		return v == Down && p != OnSource || s == None && v == Down
+		return v == RunPrecopy || v == Resume || v == Finalize || letsGo && p != OnSource
+	case Precopying:
+		return v == Finalize || letsGo && p != OnSource
+	case None:
+		return v == Resume || v == Finalize || letsGo
 	}
 	return false
 }
@@ -94,12 +102,12 @@ func (m *mission) observeSource(ctx context.Context, s State, v Verb, w *World) 
 	if w.Old, err = lifeOf(ctx, m.source, m.workload()); err != nil {
 		return err
 	}
-	if w.Old == Up && (v == RunPrecopy || v == RunMigrate) && (s == None || s == Precopying || s == Precopied) {
+	if w.Old == Up && (v == RunPrecopy || v == RunMigrate || v == Resume) && (s == None || s == Precopying || s == Precopied) {
 		if err := m.find(ctx); err != nil {
 			return err
 		}
 	}
-	w.Self = m.isSelf(ctx)
+	w.Self = m.isSelf()
 	return nil
 }
 
@@ -177,39 +185,16 @@ func (m *mission) find(ctx context.Context) error {
 		return err
 	}
 	m.home = h
-	instance, err := instanceOf(ctx, m.aws, h.Node, m.move.Source.InstanceID)
-	if err != nil {
-		return err
+	h.Instance, h.NoInstance = instanceOf(ctx, m.aws, h.Node, m.given)
+	if cannotTell(h.NoInstance) {
+		return h.NoInstance
 	}
-	if _, _, before := parseSource(m.vol.Tags[tagSource]); before != "" && before != instance {
-		return &steps.Error{Code: "OtherNode", Category: steps.Conflict,
-			Message: fmt.Sprintf("Jenkins runs on %s (%s), but its home was copied from %s (%s)", h.Node.Name, instance, m.vol.Tags[tagNode], before),
-			Hints:   []string{"let it run on the old node again, or begin anew with another volume"}}
-	}
-	m.move.Source.InstanceID, m.move.Source.Node = instance, h.Node.Name
-	if err := m.sameZone(ctx); err != nil {
-		return err
-	}
-	return m.mayRunMover(ctx)
-}
-
-// sameZone says early that the volume could not be attached.
-func (m *mission) sameZone(ctx context.Context) error {
-	if m.move.Route != routeAttach || m.vol.ID == "" {
-		return nil
-	}
-	machine, err := readInstance(ctx, m.aws, m.move.Source.InstanceID)
-	if err != nil {
-		return err
-	}
-	return inZone(m.vol, m.move.Source.InstanceID, machine)
+	m.move.Source.InstanceID, m.move.Source.Node = h.Instance, h.Node.Name
+	return m.route(ctx)
 }
 
 // mayRunMover says early that the namespace would not admit the mover's pod.
 func (m *mission) mayRunMover(ctx context.Context) error {
-	if m.move.Route != routeAttach {
-		return nil
-	}
 	ns, err := m.source.Typed.CoreV1().Namespaces().Get(ctx, m.move.Source.Namespace, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("namespace %s: %w", m.move.Source.Namespace, kube.Explain(err))
@@ -223,15 +208,16 @@ func (m *mission) mayRunMover(ctx context.Context) error {
 	return nil
 }
 
-// isSelf reports whether the Jenkins to be moved is what runs us: stopping it would end this run.
-func (m *mission) isSelf(ctx context.Context) bool {
-	if os.Getenv("BUILD_URL") == "" && os.Getenv("JENKINS_URL") == "" || m.home == nil {
-		return false
-	}
-	if host := os.Getenv("HOSTNAME"); host != "" && host == m.home.Pod.Name {
-		return true
-	}
-	if m.migrate == nil || os.Getenv("BUILD_URL") == "" {
+// isSelf reports whether we run in the very pod that is to be stopped: that would end this run in the middle.
+func (m *mission) isSelf() bool {
+	host := os.Getenv("HOSTNAME")
+	return m.home != nil && (os.Getenv("BUILD_URL") != "" || os.Getenv("JENKINS_URL") != "") && host != "" && host == m.home.Pod.Name
+}
+
+// onItself reports whether this run is a build of the Jenkins that is to be moved, on one of its agents.
+func (m *mission) onItself(ctx context.Context) bool {
+	own := os.Getenv("BUILD_URL")
+	if own == "" || m.migrate == nil || m.home == nil {
 		return false
 	}
 	j := m.oldController()
@@ -239,9 +225,13 @@ func (m *mission) isSelf(ctx context.Context) bool {
 	if err != nil {
 		return false // what asks next says why
 	}
-	others, err := j.Running(ctx, os.Getenv("BUILD_URL"))
+	others, err := j.Running(ctx, own)
 	return err == nil && len(others) < len(all)
 }
+
+// itself is what a build must know that moves the Jenkins it belongs to.
+const itself = "this build belongs to the Jenkins that is moved: it is not waited for, and loses its connection when that stops. pipectl goes on on the agent; " +
+	"should the agent end too, the Job in the source cluster goes on, and running the pipeline again within `ackWithin`, from anywhere, takes it up where it is"
 
 func (m *mission) oldController() *jenkins.Client {
 	a := m.migrate.Jenkins.JenkinsAccess

@@ -13,6 +13,7 @@ const (
 	opCutting   op = "write cutting on the volume"
 	opLaunch    op = "grant rights and start the mover Job"
 	opFollow    op = "wait for the mover Job"
+	opLastCopy  op = "last pass from a snapshot, where that is the route"
 	opDetach    op = "detach the volume"
 	opCommit    op = "state ConfigMap: copied to committed"
 	opMoved     op = "write moved on the volume"
@@ -25,7 +26,13 @@ const (
 	opTurnBack  op = "write rollingback on the volume"
 	opStopNew   op = "stop the new Jenkins"
 	opFreeNew   op = "take the volume from the target"
+	opDropClaim op = "remove the new claim"
+	opHealNew   op = "let the new Application sync by itself again"
+	opProtect   op = "keep the old claim whatever its chart does"
+	opUnprotect op = "put the old claim back as it was"
 	opClean     op = "remove what the mover needed"
+	opForget    op = "remove what the source cluster keeps for going back"
+	opFinalized op = "write finalized on the volume"
 )
 
 // script lists what an action consists of, in the only order that is safe:
@@ -33,23 +40,25 @@ const (
 //   - cutting is written before the Job exists, so that whoever comes next asks the source;
 //   - the volume is let go of before the commit, and the commit comes before the tag: until then the mover may turn back on its own,
 //     and a move whose tag says moved can have no running old Jenkins;
-//   - the old Jenkins runs before a tag says precopied.
+//   - the old Jenkins runs before a tag says precopied;
+//   - the target heals again once the old Jenkins runs: what it starts finds no claim on the volume.
 var script = map[Action][]op{
 	Copy:     {opClaim, opAttach, opCopy, opPrecopied},
-	Open:     {opAttach, opCopy, opOpen, opCutting},
+	Open:     {opAttach, opCopy, opOpen, opProtect, opCutting},
 	Launch:   {opAttach, opLaunch},
 	Follow:   {opFollow},
-	Commit:   {opDetach, opCommit, opMoved, opClean},
+	Commit:   {opLastCopy, opDetach, opCommit, opMoved, opClean},
 	Seal:     {opDetach, opMoved, opClean},
 	Abort:    {opAbort, opFollow},
 	BackOut:  {opStopJob, opStartOld, opBackedOut},
-	Settle:   {opPrecopied, opClean},
+	Settle:   {opUnprotect, opPrecopied, opClean},
 	Compare:  {opCompare},
 	Accept:   {opVerified},
 	TurnBack: {opTurnBack},
-	StopNew:  {opStopNew, opFreeNew},
-	Restart:  {opStopJob, opStartOld, opBackedOut, opPrecopied},
+	StopNew:  {opStopNew, opFreeNew, opDropClaim},
+	Restart:  {opStopJob, opStartOld, opBackedOut, opUnprotect, opHealNew, opPrecopied},
 	LetGo:    {opStopJob, opDetach, opClean},
+	Finish:   {opForget, opFinalized},
 }
 
 // moverOp is one thing that the mover does inside the critical section.

@@ -39,11 +39,16 @@ func moverPod(h *home, route, claim, image string, args []string) corev1.PodSpec
 		home.HostPath = &corev1.HostPathVolumeSource{Path: home.HostPath.Path, Type: &dir}
 	}
 	volumes := []corev1.Volume{{Name: "source", VolumeSource: home}, emptyDir("scratch")}
-	if route == routeAttach {
+	switch route {
+	case routeAttach:
 		c.SecurityContext = &corev1.SecurityContext{Privileged: &privileged, RunAsUser: &root}
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "host", MountPath: dirHost, ReadOnly: true})
 		volumes = append(volumes, emptyDir("target"), corev1.Volume{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}})
-	} else {
+	case routeSnapshot: // the last pass is made elsewhere: here the disk is flushed, no more
+		c.SecurityContext = &corev1.SecurityContext{RunAsUser: &root, AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{
+			Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"DAC_READ_SEARCH"}}}
+		volumes = append(volumes, emptyDir("target"))
+	default:
 		c.SecurityContext = &corev1.SecurityContext{RunAsUser: &root, AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{
 			Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"DAC_OVERRIDE", "DAC_READ_SEARCH", "CHOWN", "FOWNER", "FSETID"}}}
 		volumes = append(volumes, corev1.Volume{Name: "target", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim}}})
@@ -53,6 +58,14 @@ func moverPod(h *home, route, claim, image string, args []string) corev1.PodSpec
 		AutomountServiceAccountToken: &no, Affinity: onNode(h.Pod.Spec.NodeName),
 		Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 	}
+}
+
+// snapshotPod is the pod of a mover that copies from one volume to another, both attached to the node.
+func snapshotPod(node, image string, args []string) corev1.PodSpec {
+	h := &home{Pod: &corev1.Pod{Spec: corev1.PodSpec{NodeName: node}}, Volume: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+	p := moverPod(h, routeAttach, "", image, args)
+	p.Containers[0].VolumeMounts[0].ReadOnly = false // where the file system of the snapshot is mounted, read only
+	return p
 }
 
 func emptyDir(name string) corev1.Volume {

@@ -1,9 +1,9 @@
 package jenkinshome
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/kube"
@@ -47,7 +47,7 @@ func (b base) mission(ctx context.Context, env steps.Env, m Move, kind string) (
 		return nil, err
 	}
 	c := steps.Change{Kind: kind, Name: m.Source.Namespace + "/" + m.Source.Workload, ID: m.VolumeID}
-	return &mission{env: env, aws: s, open: b.open, image: b.o.Image, move: m, change: c}, nil
+	return &mission{env: env, aws: s, open: b.open, image: b.o.Image, move: m, given: m.Source.InstanceID, asked: cmp.Or(m.Route, routeAuto), change: c}, nil
 }
 
 // finished reports the end of a stage's one change.
@@ -68,7 +68,7 @@ func (m *mission) start(verb steps.Verb) {
 func (m *mission) known() Move {
 	out := m.move
 	t := m.vol.Tags
-	out.State, out.Hash, out.MovedAt = m.vol.state(), t[tagHash], t[tagTime]
+	out.State, out.Hash, out.MovedAt, out.Route = m.vol.state(), t[tagHash], t[tagTime], cmp.Or(t[tagRoute], m.move.Route)
 	uid, _, instance := parseSource(t[tagSource])
 	out.Source.UID, out.Source.InstanceID, out.Source.Node = uid, instance, t[tagNode]
 	return out
@@ -77,16 +77,10 @@ func (m *mission) known() Move {
 type precopyStep struct{ base }
 
 func (s PrecopySpec) move() Move {
-	m := Move{VolumeID: s.Volume, Region: s.Region, Route: s.Route, Claim: s.Claim, Exclude: s.Exclude.patterns(), FSGroup: 1000,
+	m := Move{VolumeID: s.Volume, Region: s.Region, Route: s.Route, Claim: s.Claim, Copier: s.Copier, Exclude: s.Exclude.patterns(), FSGroup: 1000,
 		Source: MoveSource{Cluster: s.From.Cluster, Namespace: s.From.Namespace, Workload: s.From.Workload, Container: s.From.Container, Home: s.From.Home, InstanceID: s.From.InstanceID}}
 	if s.FSGroup != nil {
 		m.FSGroup = *s.FSGroup
-	}
-	if m.Route == "auto" || m.Route == "" {
-		m.Route = routeAttach
-		if m.Claim != "" {
-			m.Route = routeSameNode
-		}
 	}
 	return m
 }
@@ -162,16 +156,8 @@ func (p precopyStep) Plan(ctx context.Context, env steps.Env, s PrecopySpec) (st
 	if state != None {
 		m.change.Action = "update"
 	}
-	notes := []string{fmt.Sprintf("route %s: %s", m.move.Route, m.explain())}
+	notes := explain(m.move.Route, m.asked, m.options)
 	return steps.Plan[PrecopyOutputs]{Changes: []steps.Change{m.change}, Forecast: steps.Forecast{Seconds: max(60, parseFigures(m.vol.Tags[tagFigures]).Seconds), Notes: notes}}, nil
-}
-
-// explain tells why this route.
-func (m *mission) explain() string {
-	if m.move.Route == routeSameNode {
-		return "home and claim " + m.move.Claim + " are in one cluster: a mover on node " + m.move.Source.Node + " mounts both"
-	}
-	return fmt.Sprintf("the old node %s is the EC2 instance %s in the volume's zone: the volume is attached to it, no data goes over the network", m.move.Source.Node, m.move.Source.InstanceID)
 }
 
 func (m *mission) precopyOutputs() PrecopyOutputs {
@@ -237,7 +223,10 @@ func (m *mission) release(ctx context.Context) error {
 	var e *steps.Error
 	if errors.As(err, &e) && e.Code == whySource.Code && m.vol.place(m.move.Source.InstanceID) == Free {
 		m.env.Note("the source cluster does not answer; what the mover may have left there stays")
-		return nil
+		return m.dropAll(ctx)
 	}
-	return err
+	if err != nil || m.vol.state() == Cutting {
+		return err
+	}
+	return m.dropAll(ctx)
 }

@@ -33,6 +33,10 @@ type cutState struct {
 	VolumeID string                   `json:"volumeId"`
 	Replicas int32                    `json:"replicas"`             // before scaling; 0: not scaled yet
 	Paused   []kube.PausedApplication `json:"paused,omitempty"`     // how to let Argo CD heal again
+	PausedAt []kube.PausedApplication `json:"pausedNew,omitempty"`  // the same of the target, while a move is turned back
+	Kept     *keptClaim               `json:"kept,omitempty"`       // how to put the old claim back
+	Disk     string                   `json:"disk,omitempty"`       // route snapshot: EBS volume that has the home
+	DiskDir  string                   `json:"diskDir,omitempty"`    // and the directory on it
 	StopAt   string                   `json:"stoppedAt,omitempty"`  // RFC 3339
 	Hash     string                   `json:"hash,omitempty"`       // of the whole home after the last pass
 	Files    int64                    `json:"files,omitempty"`      //

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"pipectl.dev/steps"
 	"pipectl.dev/steps/jenkinshome/jenkins/jenkinstest"
 )
 
@@ -97,6 +98,10 @@ func TestARollbackSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.startNew()
+				s.new.put(oldApp, object(`{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: jenkins, namespace: argocd}, spec: {syncPolicy: {automated: {prune: true, selfHeal: true}}}}`))
+				s.new.edit(newSet, func(o map[string]any) {
+					sub(sub(o, "metadata"), "annotations")["argocd.argoproj.io/tracking-id"] = "jenkins:apps/Deployment:jenkins/jenkins"
+				})
 				s.fresh.Do(func(j *jenkinstest.Server) { delete(j.Jobs, "a") })
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -105,8 +110,11 @@ func TestARollbackSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
 				total = max(total, s.events)
 				s.crash = nil
 				s.safe(t)
-				if _, err = s.verify(t.Context(), pre.Move); err == nil || s.state() != Precopied || !s.oldRuns() || s.newRuns() {
-					t.Errorf("%v, state %s, old runs: %v, new runs: %v", err, s.state(), s.oldRuns(), s.newRuns())
+				if _, err = s.verify(t.Context(), pre.Move); err == nil || s.state() != Precopied || !s.oldRuns() || s.newRuns() || s.new.get(newClaimP) != nil {
+					t.Errorf("%v, state %s, old runs: %v, new runs: %v, claim: %v", err, s.state(), s.oldRuns(), s.newRuns(), s.new.get(newClaimP))
+				}
+				if auto := sub(sub(sub(s.new.get(oldApp), "spec"), "syncPolicy"), "automated"); auto["selfHeal"] != true || auto["prune"] != true || auto["enabled"] != nil {
+					t.Errorf("the new Application does not sync as before: %v", auto)
 				}
 			})
 		})
@@ -116,17 +124,47 @@ func TestARollbackSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
 func TestAnUnfinishedRollbackIsNotRunOver(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
 		pre, err := s.precopy(t.Context())
+		if err == nil {
+			_, err = s.migrate(t.Context(), pre.Move, "run-1")
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.startNew()
 		if err := writeTags(t.Context(), s.aws, s.volume, map[string]string{tagState: string(RollingBack)}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.migrate(t.Context(), pre.Move, "run-1"); err != nil { // the volume is not at the target: finished at once, then moved
+		if _, err := s.migrate(t.Context(), pre.Move, "run-1"); code(err) != "RollbackUnfinished" || steps.Classify(err).Category.ExitCode() != 12 {
+			t.Errorf("got %v", err)
+		}
+		s.safe(t)
+		if _, err := s.verify(t.Context(), pre.Move); code(err) != "RolledBack" || s.state() != Precopied || !s.oldRuns() {
+			t.Errorf("got %v, state %s", err, s.state())
+		}
+		s.toTheEnd(t.Context(), t)
+	})
+}
+
+func TestAClaimThatPipectlDidNotMakeIsLeft(t *testing.T) {
+	bubble(t, func(t *testing.T, s *stage) {
+		pre, err := s.precopy(t.Context())
+		if err == nil {
+			_, err = s.migrate(t.Context(), pre.Move, "run-1")
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		if s.state() != Moved || s.oldRuns() {
-			t.Errorf("state %s", s.state())
+		s.startNew()
+		s.new.edit(newClaimP, func(o map[string]any) { sub(o, "metadata")["annotations"] = map[string]any{} })
+		s.fresh.Loading = true
+		if _, err := s.verify(t.Context(), pre.Move); code(err) != "JenkinsDiffers" {
+			t.Errorf("got %v", err)
+		}
+		if s.new.get(newClaimP) == nil || s.new.get(newVolume) != nil {
+			t.Errorf("claim: %v, volume: %v", s.new.get(newClaimP), s.new.get(newVolume))
+		}
+		if !strings.Contains(strings.Join(s.notes, "; "), "is left: pipectl did not make it") {
+			t.Errorf("notes: %q", s.notes)
 		}
 	})
 }

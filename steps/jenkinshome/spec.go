@@ -11,15 +11,16 @@ import (
 
 // PrecopySpec is what precopy-jenkins-home is told.
 type PrecopySpec struct {
-	From    From    `yaml:"from" json:"from" jsonschema:"required" jsonschema_description:"the Jenkins to be moved"`
-	Volume  string  `yaml:"volume" json:"volume" jsonschema:"required" jsonschema_description:"id of the EBS volume that the home moves to"`
-	Region  string  `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"region of the volume; default: the pipeline's"`
-	Route   string  `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=auto,enum=attach,enum=sameNode,default=auto" jsonschema_description:"attach: the volume is attached to the old EC2 node by API; sameNode: source and target are claims of one cluster; auto chooses"`
-	Claim   string  `yaml:"claim,omitempty" json:"claim,omitempty" jsonschema_description:"route sameNode: claim in the source namespace that is bound to the volume"`
-	Exclude Exclude `yaml:"exclude,omitempty" json:"exclude,omitempty" jsonschema_description:"what is not copied"`
-	FSGroup *int64  `yaml:"fsGroup,omitempty" json:"fsGroup,omitempty" jsonschema:"default=1000,minimum=0" jsonschema_description:"group that the home's root gets, so that the new pod's fsGroup starts no recursive chown"`
-	Passes  int     `yaml:"maxPasses,omitempty" json:"maxPasses,omitempty" jsonschema:"default=4,minimum=1,maximum=20" jsonschema_description:"passes at most while Jenkins runs"`
-	Small   int64   `yaml:"smallDelta,omitempty" json:"smallDelta,omitempty" jsonschema:"default=500,minimum=0" jsonschema_description:"a pass that copied at most so many files is the last one"`
+	From    From              `yaml:"from" json:"from" jsonschema:"required" jsonschema_description:"the Jenkins to be moved"`
+	Volume  string            `yaml:"volume" json:"volume" jsonschema:"required" jsonschema_description:"id of the EBS volume that the home moves to"`
+	Region  string            `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"region of the volume; default: the pipeline's"`
+	Route   string            `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=auto,enum=attach,enum=sameNode,enum=snapshot,default=auto" jsonschema_description:"attach: the volume is attached to the old EC2 node by API; sameNode: source and target are claims of one cluster; snapshot: another node copies from EBS snapshots of the disk that has the home; auto takes the first of sameNode, attach and snapshot that can be taken, and the plan says why"`
+	Claim   string            `yaml:"claim,omitempty" json:"claim,omitempty" jsonschema_description:"route sameNode: claim in the source namespace that is bound to the volume"`
+	Copier  *steps.ClusterRef `yaml:"copyCluster,omitempty" json:"copyCluster,omitempty" jsonschema_description:"route snapshot: a cluster with a node in the volume's zone, where the copy runs; default: the source cluster"`
+	Exclude Exclude           `yaml:"exclude,omitempty" json:"exclude,omitempty" jsonschema_description:"what is not copied"`
+	FSGroup *int64            `yaml:"fsGroup,omitempty" json:"fsGroup,omitempty" jsonschema:"default=1000,minimum=0" jsonschema_description:"group that the home's root gets, so that the new pod's fsGroup starts no recursive chown"`
+	Passes  int               `yaml:"maxPasses,omitempty" json:"maxPasses,omitempty" jsonschema:"default=4,minimum=1,maximum=20" jsonschema_description:"passes at most while Jenkins runs"`
+	Small   int64             `yaml:"smallDelta,omitempty" json:"smallDelta,omitempty" jsonschema:"default=500,minimum=0" jsonschema_description:"a pass that copied at most so many files is the last one"`
 }
 
 // From names the old Jenkins.
@@ -58,8 +59,11 @@ func (s *PrecopySpec) Validate() []spec.Problem {
 	if (s.Route == "sameNode") && s.Claim == "" {
 		ps = append(ps, spec.Problem{Path: "claim", Message: "is required by route sameNode"})
 	}
-	if s.Claim != "" && s.Route == "attach" {
-		ps = append(ps, spec.Problem{Path: "claim", Message: "route attach takes no claim", Hint: "leave it out, or use route sameNode"})
+	if s.Claim != "" && (s.Route == "attach" || s.Route == "snapshot") {
+		ps = append(ps, spec.Problem{Path: "claim", Message: "route " + s.Route + " takes no claim", Hint: "leave it out, or use route sameNode"})
+	}
+	if s.Copier != nil {
+		ps = append(ps, s.Copier.Check("copyCluster")...)
 	}
 	return ps
 }
@@ -88,6 +92,7 @@ type OldJenkins struct {
 type MigrateSpec struct {
 	Move       Move          `yaml:"move" json:"move" jsonschema:"required" jsonschema_description:"output move of precopy-jenkins-home"`
 	Jenkins    OldJenkins    `yaml:"jenkins,omitempty" json:"jenkins,omitempty" jsonschema_description:"access to the old Jenkins; not needed once the move is finished"`
+	NewVersion string        `yaml:"newVersion,omitempty" json:"newVersion,omitempty" jsonschema:"pattern=^[0-9]+([.][0-9]+)+" jsonschema_description:"version of the Jenkins that the home moves to, or the tag of its image; an older one than the old Jenkins' is refused before anything stops"`
 	StopWithin spec.Duration `yaml:"stopWithin,omitempty" json:"stopWithin,omitempty" jsonschema:"default=5m" jsonschema_description:"how long the old pod may take to end"`
 	AckWithin  spec.Duration `yaml:"ackWithin,omitempty" json:"ackWithin,omitempty" jsonschema:"default=10m" jsonschema_description:"how long the stopped Jenkins waits for the volume to be detached, before it is started again"`
 	ArgoCD     string        `yaml:"argocdNamespace,omitempty" json:"argocdNamespace,omitempty" jsonschema:"default=argocd" jsonschema_description:"where Applications of the source cluster live"`
@@ -126,9 +131,10 @@ type PrecopyOutputs struct {
 
 // MigrateOutputs is what migrate-jenkins-home leaves.
 type MigrateOutputs struct {
-	Move     Move     `json:"move" jsonschema_description:"as it came in, with hash and time"`
-	Figures  Figures  `json:"figures" jsonschema_description:"of the copy before the cut-over"`
-	Downtime Downtime `json:"downtime" jsonschema_description:"measured, by phase"`
+	Move      Move     `json:"move" jsonschema_description:"as it came in, with hash and time"`
+	Figures   Figures  `json:"figures" jsonschema_description:"of the copy before the cut-over"`
+	Downtime  Downtime `json:"downtime" jsonschema_description:"measured, by phase"`
+	OldValues string   `json:"oldValues" jsonschema_description:"values of the official chart that keep the old Jenkins stopped, to be committed where Git describes it: Argo CD would start it again once it is let to sync"`
 }
 
 // VerifyOutputs is what verify-jenkins-home leaves.

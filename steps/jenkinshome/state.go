@@ -18,9 +18,10 @@ const (
 	Moved       State = "moved"       // whole, let go of by the source; the old Jenkins stays at 0 replicas
 	Verified    State = "verified"    // the new Jenkins was compared: the move is finished
 	RollingBack State = "rollingback" // on the way from Moved to Precopied
+	Finalized   State = "finalized"   // Verified, and what was kept in the source cluster for going back is removed
 )
 
-var states = []State{None, Precopying, Precopied, Cutting, Moved, Verified, RollingBack}
+var states = []State{None, Precopying, Precopied, Cutting, Moved, Verified, RollingBack, Finalized}
 
 // Phase is how far the critical section is, as written in the state ConfigMap. Every change of it is a compare-and-swap, so that the
 // mover and the orchestrator agree on who may still turn back.
@@ -60,11 +61,13 @@ const (
 	RunPrecopy Verb = "precopy"
 	RunMigrate Verb = "migrate"
 	RunVerify  Verb = "verify"
-	Rollback   Verb = "rollback"
+	Rollback   Verb = "rollback" // pipectl move abort
+	Resume     Verb = "resume"   // carry on with what was begun, and begin nothing
+	Finalize   Verb = "finalize" // give up the way back
 	Down       Verb = "down"
 )
 
-var verbs = []Verb{RunPrecopy, RunMigrate, RunVerify, Rollback, Down}
+var verbs = []Verb{RunPrecopy, RunMigrate, RunVerify, Rollback, Resume, Finalize, Down}
 
 // Place is where the volume is.
 type Place string
@@ -117,6 +120,7 @@ type World struct {
 	Job    Job     //
 	Old    Life    // of the Jenkins in the source cluster
 	New    Life    // of the Jenkins in the target cluster; Unknown when that cluster does not answer
+	Claim  bool    // the target cluster has a claim on the volume that we made; false when it was not asked
 	Self   bool    // pipectl itself runs on the Jenkins to be moved
 	Check  Verdict //
 	OnDiff bool    // verify turns back when the verdict is Different

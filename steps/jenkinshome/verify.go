@@ -11,9 +11,6 @@ type verifyStep struct{ base }
 func (p verifyStep) mission(ctx context.Context, env steps.Env, s VerifySpec) (*mission, error) {
 	m, err := p.base.mission(ctx, env, s.Move, "jenkins:Check")
 	if err == nil {
-		if m.move.Route == "" {
-			m.move.Route = routeAttach
-		}
 		m.verify = &s
 	}
 	return m, err
@@ -58,8 +55,11 @@ func (p verifyStep) Observe(ctx context.Context, env steps.Env, s VerifySpec) (V
 	if err != nil {
 		return VerifyOutputs{}, false, err
 	}
-	if m.vol, err = readVolume(ctx, m.aws, s.Move.VolumeID); err != nil || m.vol.state() != Verified {
+	if m.vol, err = readVolume(ctx, m.aws, s.Move.VolumeID); err != nil {
 		return VerifyOutputs{}, false, err
+	}
+	if st := m.vol.state(); st != Verified && st != Finalized {
+		return VerifyOutputs{}, false, nil
 	}
 	return parseChecked(m.vol.Tags[tagChecked]), true, nil
 }

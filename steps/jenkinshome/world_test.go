@@ -28,6 +28,7 @@ import (
 	"pipectl.dev/steps/jenkinshome/device"
 	"pipectl.dev/steps/jenkinshome/jenkins/jenkinstest"
 	"pipectl.dev/steps/spec"
+	"pipectl.dev/treecopy"
 	"pipectl.dev/treecopy/treetest"
 )
 
@@ -48,7 +49,8 @@ type stage struct {
 	old, new *fakeKube
 	cloud    *emu.Cloud
 	aws      *cloud.Session
-	instance string
+	instance string // of the old node
+	worker   string // of another node, in another zone
 	volume   string
 	jenkins  *jenkinstest.Server // the old one
 	fresh    *jenkinstest.Server // the new one
@@ -65,6 +67,10 @@ type stage struct {
 	crashAt  int                           // which of them ends its orchestrator by crash
 	crash    func()
 	notes    []string
+
+	attachedTo []string       // instances, in order
+	onCall     func(emu.Call) // sees every call to AWS
+	failOnce   bool           // the new Jenkins lacks a job when it is compared first
 }
 
 const (
@@ -72,9 +78,15 @@ const (
 	oldDeploy = "/apis/apps/v1/namespaces/jenkins/deployments/jenkins"
 	oldPod    = oldNS + "/pods/jenkins-1"
 	oldJobs   = "/apis/batch/v1/namespaces/jenkins/jobs/"
+	copyJobs  = "/apis/batch/v1/namespaces/" + copyIn + "/jobs/"
 	oldRecord = oldNS + "/configmaps/pipectl-move-jenkins"
 	newSet    = "/apis/apps/v1/namespaces/jenkins/statefulsets/jenkins"
 	newPod    = oldNS + "/pods/jenkins-0"
+	newClaimP = oldNS + "/persistentvolumeclaims/jenkins-home"
+	newVolume = "/api/v1/persistentvolumes/pipectl-home"
+	newAttach = "/apis/storage.k8s.io/v1/volumeattachments/csi-1"
+	oldLeases = "/apis/coordination.k8s.io/v1/namespaces/jenkins/leases"
+	ours      = `annotations: {pipectl.dev/identity: "` + emu.FixtureAccount + "/" + emu.FixtureRegion + `/blog"}`
 )
 
 const kubeconfig = `{apiVersion: v1, kind: Config, current-context: x, clusters: [{name: x, cluster: {server: "https://x.invalid"}}],
@@ -82,13 +94,22 @@ users: [{name: x, user: {token: t}}], contexts: [{name: x, context: {cluster: x,
 
 func newStage(t *testing.T) *stage {
 	s := &stage{t: t, dir: t.TempDir(), old: newFakeKube(), new: newFakeKube(), jenkins: jenkinstest.New(), fresh: jenkinstest.New(), cancels: map[string]context.CancelFunc{}}
-	s.cloud = emu.New(emu.Options{NoLag: true, World: s})
+	s.cloud = emu.New(emu.Options{NoLag: true, World: s, Ledger: func(c emu.Call) {
+		if s.onCall != nil {
+			s.onCall(c)
+		}
+	}})
 	t.Cleanup(s.cloud.Close)
 	i, err := s.cloud.SeedInstance(emu.InstanceSeed{PrivateIP: "172.31.0.10", Zone: "ap-northeast-2a"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.instance = i.ID
+	other, err := s.cloud.SeedInstance(emu.InstanceSeed{PrivateIP: "172.31.32.20", Zone: "ap-northeast-2c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.worker = other.ID
 	if s.volume, err = s.cloud.SeedVolume("ap-northeast-2a", 20, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +167,7 @@ func object(text string) map[string]any { return decodeObject([]byte(text)) }
 func (s *stage) clusters() {
 	s.old.put(oldNS, object(`{apiVersion: v1, kind: Namespace, metadata: {name: jenkins}}`))
 	s.old.put("/api/v1/nodes/node-1", object(`{apiVersion: v1, kind: Node, metadata: {name: node-1}, status: {addresses: [{type: InternalIP, address: 172.31.0.10}]}}`))
+	s.old.put("/api/v1/nodes/node-2", object(`{apiVersion: v1, kind: Node, metadata: {name: node-2}, status: {addresses: [{type: InternalIP, address: 172.31.32.20}], conditions: [{type: Ready, status: "True"}]}}`))
 	s.old.after = s.oldController
 	s.new.after = s.newController
 	s.old.put(oldDeploy, object(`{apiVersion: apps/v1, kind: Deployment, metadata: {name: jenkins, namespace: jenkins}, spec: {replicas: 1, selector: {matchLabels: {app: jenkins}}}}`))
@@ -191,16 +213,20 @@ volumes: [{name: home, hostPath: {path: /var/lib/jenkins}}]}, status: {phase: Ru
 				s.old.remove(oldPod)
 			}
 		}
-	case strings.HasPrefix(path, oldJobs) && old == nil:
+	case isJob(path) && old == nil:
 		s.runJob(path)
-	case strings.HasPrefix(path, oldJobs) && now == nil:
-		name := strings.TrimPrefix(path, oldJobs)
+	case isJob(path) && now == nil:
+		name := filepath.Base(path)
 		s.mu.Lock()
 		if cancel := s.cancels[name]; cancel != nil {
 			cancel()
 		}
 		s.mu.Unlock()
 	}
+}
+
+func isJob(path string) bool {
+	return strings.HasPrefix(path, oldJobs) || strings.HasPrefix(path, copyJobs)
 }
 
 // newController plays the new cluster: its Jenkins starts only once the volume is free or there already, by attaching it.
@@ -211,14 +237,20 @@ func (s *stage) newController(path string, _, now map[string]any) {
 	if replicas(now) == 0 && s.new.get(newPod) != nil {
 		time.Sleep(2 * time.Second)
 		s.new.remove(newPod)
+		time.Sleep(3 * time.Second) // the attach-detach controller
+		s.new.remove(newAttach)
 	}
 }
 
 // startNew is what attach-volume and sync-argocd do.
 func (s *stage) startNew() {
+	s.new.put(newVolume, object(`{apiVersion: v1, kind: PersistentVolume, metadata: {name: pipectl-home, `+ours+`},
+spec: {csi: {driver: ebs.csi.aws.com, volumeHandle: `+s.volume+`}, claimRef: {namespace: jenkins, name: jenkins-home}}}`))
+	s.new.put(newClaimP, object(`{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: jenkins-home, namespace: jenkins, `+ours+`}, spec: {volumeName: pipectl-home}}`))
+	s.new.put(newAttach, object(`{apiVersion: storage.k8s.io/v1, kind: VolumeAttachment, metadata: {name: csi-1}, spec: {attacher: ebs.csi.aws.com, nodeName: eks-1, source: {persistentVolumeName: pipectl-home}}}`))
 	s.new.edit(newSet, func(o map[string]any) { sub(o, "spec")["replicas"] = 1 })
 	s.new.put(newPod, object(`{apiVersion: v1, kind: Pod, metadata: {name: jenkins-0, namespace: jenkins, labels: {app: jenkins}},
-spec: {nodeName: eks-1, containers: [{name: jenkins, ports: [{name: http, containerPort: 8080}]}]}, status: {phase: Running}}`))
+spec: {nodeName: eks-1, containers: [{name: jenkins, ports: [{name: http, containerPort: 8080}]}], volumes: [{name: home, persistentVolumeClaim: {claimName: jenkins-home}}]}, status: {phase: Running}}`))
 }
 
 // runJob starts a Job's pods one after the other, as often as it may fail.
@@ -251,9 +283,9 @@ func (s *stage) runJob(path string) {
 // runPod runs the mover in this process; its container's paths are replaced by directories.
 func (s *stage) runPod(ctx context.Context, job *batchv1.Job, try int32) int {
 	name := job.Name + "-" + string(rune('a'+try))
-	path := oldNS + "/pods/" + name
+	path := "/api/v1/namespaces/" + job.Namespace + "/pods/" + name
 	s.old.put(path, map[string]any{"apiVersion": "v1", "kind": "Pod",
-		"metadata": map[string]any{"name": name, "namespace": "jenkins", "creationTimestamp": time.Now().UTC().Format(time.RFC3339), "labels": map[string]any{batchv1.JobNameLabel: job.Name}},
+		"metadata": map[string]any{"name": name, "namespace": job.Namespace, "creationTimestamp": time.Now().UTC().Format(time.RFC3339), "labels": map[string]any{batchv1.JobNameLabel: job.Name}},
 		"spec":     map[string]any{"nodeName": "node-1", "containers": []any{map[string]any{"name": "mover"}}}, "status": map[string]any{"phase": "Running"}})
 	dir, err := os.MkdirTemp(s.dir, "pod-")
 	if err != nil {
@@ -282,7 +314,7 @@ func (s *stage) runPod(ctx context.Context, job *batchv1.Job, try int32) int {
 		st["containerStatuses"] = []any{map[string]any{"name": "mover", "state": map[string]any{"terminated": map[string]any{"exitCode": code, "reason": "x", "message": string(text)}}}}
 	})
 	go func() { // the garbage collector: pods go with their Job
-		for s.old.get(oldJobs+job.Name) != nil {
+		for s.old.get("/apis/batch/v1/namespaces/"+job.Namespace+"/jobs/"+job.Name) != nil {
 			time.Sleep(time.Second)
 		}
 		s.old.remove(path)
@@ -357,18 +389,47 @@ func (k *killer) guard(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// What the cloud tells about the volume becomes a link, as the rehearsal's world makes it.
+// What the cloud tells about volumes becomes a link, as the rehearsal's world makes it.
 func (s *stage) VolumeAttached(instance, volume, _ string) {
-	if instance == s.instance {
-		_ = os.Symlink(filepath.Join(s.dir, "volume"), filepath.Join(s.dir, "devices", volume))
+	s.attachedTo = append(s.attachedTo, instance)
+	if instance == s.instance || instance == s.worker {
+		_ = os.Symlink(s.content(volume), filepath.Join(s.dir, "devices", volume))
 	}
 }
 
 func (s *stage) VolumeDetached(instance, volume string) {
-	if instance == s.instance {
+	if instance == s.instance || instance == s.worker {
 		_ = os.Remove(filepath.Join(s.dir, "devices", volume))
 	}
 }
+
+// content is the directory that plays a volume.
+func (s *stage) content(volume string) string {
+	if volume == s.volume {
+		return filepath.Join(s.dir, "volume")
+	}
+	return filepath.Join(s.dir, "volume-"+volume)
+}
+
+// SnapshotCreated keeps what the old node's root disk holds.
+func (s *stage) SnapshotCreated(_, snapshot string) {
+	s.replicate(s.home(), filepath.Join(s.dir, snapshot, "fs", "var", "lib", "jenkins"))
+}
+
+func (s *stage) VolumeFromSnapshot(snapshot, volume string) {
+	s.replicate(filepath.Join(s.dir, snapshot), s.content(volume))
+}
+
+func (s *stage) replicate(from, to string) {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		s.t.Error(err)
+	}
+	if _, err := treecopy.Copy(context.Background(), from, to, treecopy.Options{}); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func (s *stage) VolumeDeleted(volume string) { _ = os.RemoveAll(s.content(volume)) }
 
 func (s *stage) ClusterCreating(string, string, string) {}
 func (s *stage) ClusterEndpoint(context.Context, string) (string, string, error) {
@@ -379,9 +440,6 @@ func (s *stage) JWKS(context.Context, string) ([]byte, error) { return nil, nil 
 func (s *stage) NodesJoined(string, string, []emu.Instance)   {}
 func (s *stage) NodesLeaving(string, []emu.Instance)          {}
 func (s *stage) AddonState(string, string, bool)              {}
-func (s *stage) VolumeDeleted(string)                         {}
-func (s *stage) SnapshotCreated(string, string)               {}
-func (s *stage) VolumeFromSnapshot(string, string)            {}
 
 // env is one run of the orchestrator.
 func (s *stage) env(run string) steps.Env {
@@ -415,7 +473,7 @@ func decode64(text string) []byte {
 
 // close ends what still runs; a bubble does not end before its goroutines.
 func (s *stage) close() {
-	for _, p := range s.old.list(oldJobs) {
+	for _, p := range append(s.old.list(oldJobs), s.old.list(copyJobs)...) {
 		s.old.remove(p)
 	}
 	s.running.Wait()
@@ -440,13 +498,18 @@ func (s *stage) verifySpec(m Move) VerifySpec {
 
 func minutes(n int) spec.Duration { return spec.Duration{Duration: time.Duration(n) * time.Minute} }
 
-func (s *stage) state() State {
-	v, err := readVolume(s.t.Context(), s.aws, s.volume)
-	if err != nil {
-		s.t.Fatal(err)
+// disk is the volume as the cloud has it. It is no call: what goes wrong with the n-th call must go wrong with one of a step.
+func (s *stage) disk() emu.Resource {
+	for _, r := range s.cloud.Resources() {
+		if r.ID == s.volume {
+			return r
+		}
 	}
-	return v.state()
+	s.t.Fatalf("volume %s is gone", s.volume)
+	return emu.Resource{}
 }
+
+func (s *stage) state() State { return State(s.disk().Tags[tagState]) }
 
 func jsonText(o map[string]any) string {
 	b, _ := json.Marshal(o)

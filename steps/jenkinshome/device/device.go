@@ -5,6 +5,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"os"
 
@@ -24,6 +25,9 @@ type Devices interface {
 	Format(ctx context.Context, path string) error
 	// Mount makes the file system readable and writable and returns the directory that it can be seen at; dir is where to mount it.
 	Mount(path, dir string) (root string, err error)
+	// View makes the file system that has the directory inside readable, on the device or one of its partitions, and returns the directory
+	// that its root can be seen at; dir is where to mount it. A journal that was not closed is replayed: the device must be a copy.
+	View(path, dir, inside string) (root string, err error)
 	// Unmount writes everything back and lets go of the device.
 	Unmount(root string) error
 }
@@ -43,6 +47,22 @@ func notFound(volumeID string) error {
 	return &steps.Error{Code: "DeviceNotFound", Category: steps.Precondition, Retryable: true,
 		Message: "volume " + volumeID + ": no device of it is attached to this node",
 		Hints:   []string{"is the node the instance that the volume is attached to? `from.instanceId` names it"}}
+}
+
+// holdsDirectory says whether inside is a directory below root, reached without leaving it.
+func holdsDirectory(root, inside string) bool {
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = r.Close() }() // read only
+	fi, err := r.Stat(cmp.Or(inside, "."))
+	return err == nil && fi.IsDir()
+}
+
+func noDirectory(path, inside string) error {
+	return &steps.Error{Code: "HomeNotOnDisk", Category: steps.Precondition, Message: path + ": no file system on it has the directory /" + inside,
+		Hints: []string{"the home may lie on another disk than the node's root, or be reached by a symbolic link; use route attach"}}
 }
 
 func notBlank(path, holds string) error {

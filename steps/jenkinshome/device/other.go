@@ -15,4 +15,5 @@ func (system) Find(context.Context, string) (string, error) { return "", errUnsu
 func (system) Holds(string) (string, error)                 { return "", errUnsupported }
 func (system) Format(context.Context, string) error         { return errUnsupported }
 func (system) Mount(string, string) (string, error)         { return "", errUnsupported }
+func (system) View(string, string, string) (string, error)  { return "", errUnsupported }
 func (system) Unmount(string) error                         { return errUnsupported }

@@ -66,6 +66,17 @@ func (r rehearsal) Mount(path, _ string) (string, error) {
 	return root, nil
 }
 
+func (r rehearsal) View(path, dir, inside string) (string, error) {
+	root, err := r.Mount(path, dir)
+	if err != nil {
+		return "", err
+	}
+	if !holdsDirectory(root, inside) {
+		return "", noDirectory(path, inside)
+	}
+	return root, nil
+}
+
 // Unmount notices when the volume was taken away while it was in use.
 func (r rehearsal) Unmount(root string) error {
 	disk := filepath.Dir(root)

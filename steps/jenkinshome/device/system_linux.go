@@ -118,6 +118,45 @@ func (s system) mkfs() (string, error) {
 
 // Mount compares what is mounted with what was asked for: a mount that did not happen would fill the node's own disk.
 func (s system) Mount(path, dir string) (string, error) {
+	return s.mount(path, dir, unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOATIME)
+}
+
+// View tries the device and then its partitions: a node's root disk has several.
+func (s system) View(path, dir, inside string) (string, error) {
+	for _, disk := range append([]string{path}, s.partitions(path)...) {
+		holds, err := s.Holds(disk)
+		if err != nil {
+			return "", err
+		}
+		if holds != "ext4" && holds != "xfs" {
+			continue
+		}
+		root, err := s.mount(disk, dir, unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOATIME|unix.MS_RDONLY)
+		if err != nil {
+			return "", err
+		}
+		if holdsDirectory(root, inside) {
+			return root, nil
+		}
+		if err := s.Unmount(root); err != nil {
+			return "", err
+		}
+	}
+	return "", noDirectory(path, inside)
+}
+
+// partitions are a device's, by number.
+func (s system) partitions(path string) []string {
+	name := filepath.Base(path)
+	entries, _ := filepath.Glob("/sys/block/" + name + "/" + name + "*") // the pattern is sound
+	var out []string
+	for _, e := range entries {
+		out = append(out, s.at("dev", filepath.Base(e)))
+	}
+	return out
+}
+
+func (s system) mount(path, dir string, flags uintptr) (string, error) {
 	holds, err := s.Holds(path)
 	if err != nil {
 		return "", err
@@ -125,7 +164,11 @@ func (s system) Mount(path, dir string) (string, error) {
 	if holds != "ext4" && holds != "xfs" {
 		return "", fmt.Errorf("%s: mount: holds %s, not ext4 or xfs", path, orBlank(holds))
 	}
-	if err := unix.Mount(path, dir, holds, unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOATIME, ""); err != nil {
+	options := ""
+	if holds == "xfs" && flags&unix.MS_RDONLY != 0 {
+		options = "nouuid" // a copy has the identity of its original, which may be mounted here too
+	}
+	if err := unix.Mount(path, dir, holds, flags, options); err != nil {
 		return "", fmt.Errorf("%s: mount at %s: %w", path, dir, err)
 	}
 	var disk, root unix.Stat_t

@@ -71,7 +71,7 @@ func TestInventoryListsJobsOfAllDepths(t *testing.T) {
 
 func TestDifference(t *testing.T) {
 	base := func() jenkins.Inventory {
-		return jenkins.Inventory{Jobs: map[string]jenkins.Job{"a": {Last: 7, Next: 8}, "b": {Next: 1}}, Plugins: map[string]string{"git": "5"}}
+		return jenkins.Inventory{Version: "2.528.1", Jobs: map[string]jenkins.Job{"a": {Last: 7, Next: 8}, "b": {Next: 1}}, Plugins: map[string]string{"git": "5"}}
 	}
 	for name, c := range map[string]struct {
 		change func(*jenkins.Inventory)
@@ -81,6 +81,8 @@ func TestDifference(t *testing.T) {
 		"builds made since":                {func(i *jenkins.Inventory) { i.Jobs["a"] = jenkins.Job{Last: 9, Next: 10} }, ""},
 		"a job made since":                 {func(i *jenkins.Inventory) { i.Jobs["c"] = jenkins.Job{} }, ""},
 		"a plugin more":                    {func(i *jenkins.Inventory) { i.Plugins["mailer"] = "1" }, ""},
+		"an older Jenkins":                 {func(i *jenkins.Inventory) { i.Version = "2.516.3" }, "Jenkins is 2.516.3, older than 2.528.1 was: it may not read what that one wrote"},
+		"a newer Jenkins":                  {func(i *jenkins.Inventory) { i.Version = "2.568.2" }, ""},
 		"a job lost":                       {func(i *jenkins.Inventory) { delete(i.Jobs, "b") }, "job b is missing"},
 		"builds lost":                      {func(i *jenkins.Inventory) { i.Jobs["a"] = jenkins.Job{Last: 6, Next: 8} }, "job a: last build is 6, was 7"},
 		"a next build number that went to": {func(i *jenkins.Inventory) { i.Jobs["a"] = jenkins.Job{Last: 7, Next: 1} }, "job a: next build number is 1, was 8"},

@@ -114,6 +114,9 @@ func (c *Client) collect(ctx context.Context, path, folder string, items []item,
 // only the new one has are not among them, nor are builds that it has made since.
 func Difference(before, after Inventory) (first []string, all int) {
 	var out []string
+	if Older(after.Version, before.Version) {
+		out = append(out, fmt.Sprintf("Jenkins is %s, older than %s was: it may not read what that one wrote", after.Version, before.Version))
+	}
 	for _, name := range sorted(before.Jobs) {
 		old := before.Jobs[name]
 		now, ok := after.Jobs[name]

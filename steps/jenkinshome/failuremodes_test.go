@@ -1,0 +1,96 @@
+package jenkinshome
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"pipectl.dev/steps"
+)
+
+// failureModes are what a move must survive with nothing lost, and the tests that let it happen: package directory and name.
+var failureModes = map[string][]string{
+	"a mover is killed in the middle of a copy":         {"treecopy.TestACopyKilledAnywhereEndsEqualWhenRunAgain", "steps/jenkinshome.TestAMoveSurvivesTheDeathOfItsMover"},
+	"the machine stops before renamed data are on disk": {"treecopy.TestTheMarkerWaitsForTheDevice", "treecopy.TestACopyInterruptedByTheMachineIsReadAgain"},
+	"a node is lost": {"steps/jenkinshome.TestANodeThatIsLostLeavesTheLastGoodCopy"},
+	"the target is full, of bytes or of inodes":          {"treecopy.TestRoomIsCheckedAhead", "treecopy.TestAFullTargetStopsThePassCleanly"},
+	"the source changes while it is copied":              {"treecopy.TestAFileThatChangesWhileItIsRead", "treecopy.TestEntriesThatVanish"},
+	"Jenkins still writes during the last pass":          {"steps/jenkinshome.TestWhatGoesWrongTurnsACutOverBack"},
+	"permission is denied":                               {"treecopy.TestAnUnprivilegedCopy"},
+	"names are odd or long":                              {"treecopy.TestAnyNameSurvivesEscaping", "treecopy.TestPathsLongerThanTheSystemTakes"},
+	"files are sparse or huge":                           {"treecopy.TestHolesAreKept"},
+	"files are hard links":                               {"treecopy.TestHardLinksFollowTheSource"},
+	"there are pipes, sockets and devices":               {"treecopy.TestSocketsAreSkippedWithANoteAndPipesAreMadeAgain", "treecopy.TestDevicesAreRefused"},
+	"symbolic links lead out":                            {"treecopy.TestNobodyLeadsThePassOutOfTheSource", "treecopy.TestALinkInTheTargetIsReplacedNotFollowed"},
+	"mounts are nested":                                  {"treecopy.TestMountPointsInTheSource", "steps/jenkinshome.TestRefusedBeforeAnythingIsTouched"},
+	"clocks differ":                                      {"treecopy.TestAChangeThatKeepsSizeAndTimeIsFoundByTheManifest", "kube.TestLeaseIsHeldByOneAndTakenFromTheDead"},
+	"something scales Jenkins up again":                  {"steps/jenkinshome.TestWhatGoesWrongTurnsACutOverBack", "steps/jenkinshome.TestMigrateRefusals", "kube.TestPausedApplicationsAreRestoredExactly"},
+	"two moves run at once":                              {"steps/jenkinshome.TestASecondMoverIsRefusedAndToldWhoMoves", "steps/jenkinshome.TestAMoverWhoseLeaseWentToAnotherStops"},
+	"the target is not empty, or is the wrong volume":    {"treecopy.TestGuardsOfTheTarget", "steps/jenkinshome.TestAMoverRefusesWhatItMustNotWriteTo"},
+	"source and target are swapped":                      {"treecopy.TestACopyIsNotCopiedBackOverItsSource", "treecopy.TestAnEmptySourceDoesNotEmptyTheTarget"},
+	"the switch fails":                                   {"steps/jenkinshome.TestANewJenkinsThatDiffersIsTurnedBack", "steps/jenkinshome.TestNobodyTakesTheVolume"},
+	"a rollback is wanted after the new Jenkins started": {"steps/jenkinshome.TestARollbackSurvivesTheDeathOfItsOrchestrator"},
+	"a second Jenkins starts on the old home later":      {"steps/jenkinshome.TestTheOldClaimOutlivesItsChartUntilTheMoveIsTurnedBack", "steps/jenkinshome.TestMoveNeverLosesAJenkins"},
+	"pipectl itself dies between two phases":             {"steps/jenkinshome.TestAMoveSurvivesTheDeathOfItsOrchestrator", "steps/jenkinshome.TestTheStageIsTakenUpAgainAfterItsAgentEnded"},
+	"secrets get into logs or results":                   {"steps/jenkinshome.TestTheTokenIsNowhereButInItsSecret"},
+	"AWS throttles, or a token expires in a long copy":   {"steps/jenkinshome.TestTheCloudMisbehaves", "steps/jenkinshome.TestEveryAWSCallOfAMoveMayGoWrong"},
+}
+
+func TestEveryFailureModeHasATest(t *testing.T) {
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	have := map[string]bool{}
+	for _, dir := range []string{"treecopy", "kube", "steps/jenkinshome"} {
+		files, err := filepath.Glob(filepath.Join("../..", dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range declared.FindAllStringSubmatch(string(text), -1) {
+				have[dir+"."+m[1]] = true
+			}
+		}
+	}
+	for mode, tests := range failureModes {
+		for _, name := range tests {
+			if !have[name] {
+				t.Errorf("%s: there is no %s", mode, name)
+			}
+		}
+	}
+}
+
+func TestANodeThatIsLostLeavesTheLastGoodCopy(t *testing.T) {
+	bubble(t, func(t *testing.T, s *stage) {
+		pre, err := s.precopy(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := s.tagged(tagCopied)
+		s.old.remove(oldPod) // the workload still wants one, and no node can run it
+		s.old.remove("/api/v1/nodes/node-1")
+		s.noMover = true
+		if _, err := s.migrate(t.Context(), pre.Move, "run-1"); steps.Classify(err).Category != steps.Unhealthy || !steps.Classify(err).Retryable {
+			t.Errorf("migrate: %v", err)
+		}
+		if _, err := s.verify(t.Context(), pre.Move); code(err) != "NotMoved" {
+			t.Errorf("a new Jenkins is accepted on a copy of a running one: %v", err)
+		}
+		if s.state() != Precopied || copied == "" || s.tagged(tagCopied) != copied {
+			t.Errorf("state %s, copied at %q, now %q", s.state(), copied, s.tagged(tagCopied))
+		}
+		a, k := s.openers()
+		p := s.precopySpec()
+		r, err := NewManager(a, k, Options{}).Status(t.Context(), s.env("run-2"), Stages{Precopy: &p})
+		if err == nil && !strings.Contains(r.Text(), copied) || err != nil && code(err) != "NoPod" {
+			t.Errorf("status: %v\n%s", err, r.Text())
+		}
+	})
+}
+
+func (s *stage) tagged(key string) string { return s.disk().Tags[key] }

@@ -1,0 +1,190 @@
+package jenkinshome
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"pipectl.dev/steps"
+)
+
+// Routes, in the order in which they are preferred: what reads the live home without the network first.
+const (
+	routeAuto     = "auto"
+	routeSameNode = "sameNode"
+	routeAttach   = "attach"
+	routeSnapshot = "snapshot"
+)
+
+// option is one route with what speaks for or against it.
+type option struct {
+	Route string
+	Why   string
+	Err   error // why it cannot be taken; nil: it can
+}
+
+// ground is what the choice of a route rests on. Each error says why a route cannot be taken.
+type ground struct {
+	Claim    string // target claim in the source cluster
+	Node     string // that runs Jenkins
+	Instance string // EC2 instance of it
+	Attach   error
+	Disk     string // EBS volume that has the home
+	Worker   string // node that would copy from a snapshot of it
+	Snapshot error
+}
+
+// weigh says of every route whether it can be taken and why. It is pure.
+func weigh(g ground) []option {
+	out := []option{
+		{Route: routeSameNode, Why: fmt.Sprintf("home and claim %s are in one cluster: a mover on node %s mounts both", g.Claim, g.Node)},
+		{Route: routeAttach, Err: g.Attach, Why: fmt.Sprintf("the old node %s is the EC2 instance %s in the volume's zone: the volume is attached to it, no data goes over the network", g.Node, g.Instance)},
+		{Route: routeSnapshot, Err: g.Snapshot, Why: fmt.Sprintf("the home is on %s: node %s in the volume's zone copies from snapshots of it, the old node is left alone", g.Disk, g.Worker)},
+	}
+	if g.Claim == "" {
+		out[0].Err = &steps.Error{Code: "NoClaim", Category: steps.Precondition, Message: "no claim of the source cluster is bound to the volume",
+			Hints: []string{"name it by `claim` where there is one"}}
+	}
+	return out
+}
+
+// pick chooses: what was asked for, else the first that can be taken. Where none can, the error of attaching says most; it tells the others'.
+func pick(asked string, all []option) (option, error) {
+	if asked != routeAuto && asked != "" {
+		i := slices.IndexFunc(all, func(o option) bool { return o.Route == asked })
+		if i < 0 {
+			return option{}, fmt.Errorf("route %s: is not known", asked)
+		}
+		return all[i], all[i].Err
+	}
+	for _, o := range all {
+		if o.Err == nil {
+			return o, nil
+		}
+	}
+	none := all[slices.IndexFunc(all, func(o option) bool { return o.Route == routeAttach })]
+	var e *steps.Error
+	if !errors.As(none.Err, &e) {
+		return option{}, none.Err
+	}
+	told := *e
+	told.Hints = slices.Clone(e.Hints)
+	for _, o := range all {
+		if o.Route != none.Route {
+			told.Hints = append(told.Hints, fmt.Sprintf("route %s: %s", o.Route, reason(o.Err)))
+		}
+	}
+	return option{}, &told
+}
+
+// reason is an error in one line, with what would mend it.
+func reason(err error) string {
+	e := steps.Classify(err)
+	return strings.Join(append([]string{e.Message}, e.Hints[:min(1, len(e.Hints))]...), "; ")
+}
+
+// explain tells in one line each why this route is taken and why the others are not.
+func explain(chosen, asked string, all []option) []string {
+	i := slices.IndexFunc(all, func(o option) bool { return o.Route == chosen })
+	if i < 0 {
+		return nil
+	}
+	why := all[i].Why
+	if asked == chosen {
+		why += " (asked for)"
+	}
+	out := []string{fmt.Sprintf("route %s: %s", chosen, why)}
+	for n, o := range all {
+		switch {
+		case n == i:
+		case o.Err != nil:
+			out = append(out, fmt.Sprintf("not route %s: %s", o.Route, reason(o.Err)))
+		case n > i:
+			out = append(out, fmt.Sprintf("not route %s: it could be taken too, but costs more time", o.Route))
+		default:
+			out = append(out, fmt.Sprintf("not route %s: %s was asked for", o.Route, chosen))
+		}
+	}
+	return out
+}
+
+// route finds out which routes can be taken and takes one, which from the first copy on is written on the volume: what was copied by
+// one is carried on by the same, unless another is asked for.
+func (m *mission) route(ctx context.Context) error {
+	m.asked = cmp.Or(m.asked, m.move.Route, routeAuto)
+	asked := m.asked
+	if before := m.vol.Tags[tagRoute]; before != "" && asked == routeAuto {
+		asked = before
+	}
+	g, err := m.ground(ctx, asked)
+	if err != nil {
+		return err
+	}
+	m.options = weigh(g)
+	o, err := pick(asked, m.options)
+	if err != nil && asked != m.asked { // the one before is no longer possible
+		o, err = pick(m.asked, m.options)
+	}
+	if err != nil {
+		return err
+	}
+	m.move.Route = o.Route
+	if o.Route == routeSnapshot {
+		m.move.Source.InstanceID, m.move.Source.Node = m.disk.Instance, m.disk.Node
+	}
+	return nil
+}
+
+// ground looks at what a route may rest on. Where the volume can be attached nobody asks for more: a snapshot's cluster need not answer.
+func (m *mission) ground(ctx context.Context, asked string) (ground, error) {
+	g := ground{Claim: m.move.Claim, Node: m.home.Node.Name, Instance: m.home.Instance}
+	g.Attach = m.attachable(ctx)
+	if cannotTell(g.Attach) {
+		return g, g.Attach
+	}
+	if g.Attach == nil && asked != routeSnapshot {
+		g.Snapshot = errNoNeed
+		return g, nil
+	}
+	m.disk, g.Snapshot = m.sourceDisk(ctx)
+	g.Disk, g.Worker = m.disk.Volume, m.disk.Node
+	if asked == routeSnapshot && cannotTell(g.Snapshot) {
+		return g, g.Snapshot
+	}
+	return g, nil
+}
+
+var errNoNeed = &steps.Error{Code: "NotNeeded", Category: steps.Precondition, Message: "the volume can be attached to the old node, which spares the minutes that snapshots take"}
+
+// cannotTell says of an error that it is none of a route: the world did not answer.
+func cannotTell(err error) bool {
+	return err != nil && steps.Classify(err).Category != steps.Precondition && steps.Classify(err).Category != steps.Conflict && steps.Classify(err).Category != steps.Quota
+}
+
+// attachable says why the volume could not be attached to the old node and mounted there.
+func (m *mission) attachable(ctx context.Context) error {
+	if m.home.NoInstance != nil {
+		return m.home.NoInstance
+	}
+	if _, _, before := parseSource(m.vol.Tags[tagSource]); before != "" && before != m.home.Instance && m.vol.Tags[tagRoute] != routeSnapshot {
+		return &steps.Error{Code: "OtherNode", Category: steps.Conflict,
+			Message: fmt.Sprintf("Jenkins runs on %s (%s), but its home was copied from %s (%s)", m.home.Node.Name, m.home.Instance, m.vol.Tags[tagNode], before),
+			Hints:   []string{"let it run on the old node again, or begin anew with another volume"}}
+	}
+	if m.vol.ID != "" {
+		machine, err := readInstance(ctx, m.aws, m.home.Instance)
+		if err != nil {
+			return err
+		}
+		if err := inZone(m.vol, m.home.Instance, machine); err != nil {
+			return err
+		}
+		if _, err := freeDevice(machine); err != nil && m.vol.Instance != m.home.Instance {
+			return err
+		}
+	}
+	return m.mayRunMover(ctx)
+}
