@@ -99,7 +99,7 @@ func (s *step) vanishes(ctx context.Context, env steps.Env, ref steps.ClusterRef
 	if err != nil {
 		return false, err
 	}
-	out, err := session.EKS.DescribeCluster(ctx, &eks.DescribeClusterInput{Name: aws.String(ref.EKS.Name)})
+	out, err := cloud.EKS(session).DescribeCluster(ctx, &eks.DescribeClusterInput{Name: aws.String(ref.EKS.Name)})
 	var missing *ekstypes.ResourceNotFoundException
 	if errors.As(err, &missing) {
 		return true, nil

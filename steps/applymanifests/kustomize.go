@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
@@ -32,7 +33,7 @@ func kustomization(dir string) string {
 
 // kustomize builds dir. What it names by URL is fetched by us first and given from memory, so that kustomize itself never uses the
 // network, nor git.
-func (l loader) kustomize(ctx context.Context, dir string) ([]byte, error) {
+func (l loader) kustomize(ctx context.Context, dir string) ([]*unstructured.Unstructured, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
@@ -47,11 +48,19 @@ func (l loader) kustomize(ctx context.Context, dir string) ([]byte, error) {
 	if err != nil {
 		return nil, &steps.Error{Code: "KustomizeFailed", Category: steps.BadInput, Message: "kustomize", Err: err}
 	}
-	raw, err := built.AsYaml()
-	if err != nil {
-		return nil, fmt.Errorf("kustomize: %w", err)
+	var objs []*unstructured.Unstructured
+	for _, r := range built.Resources() { // one after the other: all of Argo CD's as one text took three times the memory
+		text, err := r.MarshalJSON()
+		if err != nil {
+			return nil, fmt.Errorf("kustomize: %w", err)
+		}
+		more, err := decode(text)
+		if err != nil {
+			return nil, fmt.Errorf("kustomize: %s: %w", r.CurId(), err)
+		}
+		objs = append(objs, more...)
 	}
-	return raw, nil
+	return objs, nil
 }
 
 // prefetch rewrites the kustomization of dir, and of those below it that it names, to use fetched copies.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,7 +30,16 @@ type use struct {
 	def    steps.Definition
 	env    steps.Env
 	client *kube.Client
+
+	mu     sync.Mutex
 	events []steps.Event
+}
+
+// waitedFor reports whether a wait has said this.
+func (u *use) waitedFor(text string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.ContainsFunc(u.events, func(e steps.Event) bool { return strings.Contains(e.Message, text) })
 }
 
 func stage(t *testing.T, pipeline, dir string) *use {
@@ -42,7 +52,7 @@ func stage(t *testing.T, pipeline, dir string) *use {
 	}
 	u := &use{t: t, def: applymanifests.New(cloud.NewOpener(cloud.Options{}), opener), client: client}
 	u.env = steps.Env{Identity: steps.Identity{Cluster: "lab", Pipeline: pipeline}, Stage: "manifests", RunID: "run", Dir: dir,
-		Record: func(e steps.Event) { u.events = append(u.events, e) }}
+		Record: func(e steps.Event) { u.mu.Lock(); defer u.mu.Unlock(); u.events = append(u.events, e) }}
 	return u
 }
 

@@ -1,10 +1,12 @@
 package applymanifests
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +17,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
 
 	"pipectl.dev/kube"
 	"pipectl.dev/steps"
@@ -114,11 +116,7 @@ func (l loader) path(ctx context.Context, path string) ([]*unstructured.Unstruct
 		return documents(raw)
 	}
 	if kustomization(path) != "" {
-		raw, err := l.kustomize(ctx, path)
-		if err != nil {
-			return nil, err
-		}
-		return documents(raw)
+		return l.kustomize(ctx, path)
 	}
 	return directory(path)
 }
@@ -156,26 +154,54 @@ func directory(dir string) ([]*unstructured.Unstructured, error) {
 
 // documents decodes a stream of YAML documents or JSON; lists are taken apart.
 func documents(raw []byte) ([]*unstructured.Unstructured, error) {
+	texts, ok := jsonTexts(raw)
+	if !ok {
+		var err error
+		if texts, err = yamlTexts(raw); err != nil {
+			return nil, err
+		}
+	}
 	var out []*unstructured.Unstructured
-	dec := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), 4096)
-	for n := 1; ; n++ {
-		var doc runtime.RawExtension
-		err := dec.Decode(&doc)
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, bad("document %d: %v", n, err)
-		}
-		text := bytes.TrimSpace(doc.Raw)
+	for i, text := range texts {
 		if len(text) == 0 || bytes.Equal(text, []byte("null")) {
 			continue
 		}
 		objs, err := decode(text)
 		if err != nil {
-			return nil, bad("document %d: %v", n, err)
+			return nil, bad("document %d: %v", i+1, err)
 		}
 		out = append(out, objs...)
+	}
+	return out, nil
+}
+
+// jsonTexts takes one JSON text after the other. A brace alone makes no JSON: YAML has them too.
+func jsonTexts(raw []byte) ([][]byte, bool) {
+	var out [][]byte
+	for dec := json.NewDecoder(bytes.NewReader(raw)); ; {
+		var text json.RawMessage
+		if err := dec.Decode(&text); err != nil {
+			return out, errors.Is(err, io.EOF) && len(out) > 0
+		}
+		out = append(out, text)
+	}
+}
+
+// yamlTexts turns each YAML document into JSON.
+func yamlTexts(raw []byte) ([][]byte, error) {
+	var out [][]byte
+	for r := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw))); ; {
+		text, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err == nil {
+			text, err = yaml.YAMLToJSON(text)
+		}
+		if err != nil {
+			return nil, bad("document %d: %v", len(out)+1, err)
+		}
+		out = append(out, bytes.TrimSpace(text))
 	}
 }
 

@@ -55,6 +55,12 @@ func TestManifestsAreReadFromWhatAPathNames(t *testing.T) {
 		"a file with several documents and an empty one": {
 			files: map[string]string{"a.yaml": cm("one") + "---\n# nothing\n---\n" + cm("two")}, paths: []string{"a.yaml"},
 			want: []string{"ConfigMap one", "ConfigMap two"}},
+		"YAML in braces, which is no JSON": {
+			files: map[string]string{"a.yaml": "{apiVersion: v1, kind: ConfigMap, metadata: {name: one}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: two}}\n"},
+			paths: []string{"a.yaml"}, want: []string{"ConfigMap one", "ConfigMap two"}},
+		"JSON with tabs, one after the other": {
+			files: map[string]string{"a.json": "{\n\t\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"one\"}}\n{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"two\"}}"},
+			paths: []string{"a.json"}, want: []string{"ConfigMap one", "ConfigMap two"}},
 		"a JSON list": {
 			files: map[string]string{"l.json": `{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}}]}`},
 			paths: []string{"l.json"}, want: []string{"ConfigMap x"}},

@@ -29,7 +29,11 @@ timeout: 5m
 `
 
 const doc = `Applies manifests with pipectl as the field manager. Namespaces go first, then CustomResourceDefinitions, which are waited for until
-they are served, then the rest. Fields that another manager owns are never taken: that is a conflict (exit 12) that names the manager.
+they are served, then the rest. Fields that another manager owns are never taken: that is a conflict (exit 12) that names each field and whose it is, and
+says what to do with that manager. Nothing of the object is changed then.
+
+With prune, objects that an earlier version of the same paths brought and that are not in them any more are deleted: those with this
+pipeline's owner annotation only, after the rest is healthy. A plan lists them, and so does a run before it deletes the first.
 
 A directory with a kustomization is built by kustomize; otherwise all *.yaml, *.yml and *.json in it are taken, not those of
 directories below it. URLs, also those in a kustomization, are downloaded by pipectl itself; PIPECTL_MIRRORS=prefix=replacement,... takes
@@ -37,8 +41,9 @@ them from elsewhere. Git repositories are not cloned.
 
 A plan is a server-side dry run: it shows the fields that would change, and for Secrets only their names.
 
-With wait, Deployments, StatefulSets, DaemonSets, Jobs, APIServices and definitions must become healthy. Argo CD's Applications are
-not waited for: that is the step sync-argocd.
+With wait, Deployments, StatefulSets, DaemonSets, Jobs, APIServices and definitions must become healthy, and custom resources must not be
+Stalled, Reconciling or not Ready by their conditions; a controller has 10 s for a first status, if the kind has one. Argo CD's
+Applications are not waited for: that is the step sync-argocd.
 
 down leaves the objects to die with a cluster that the same pipeline made; from any other cluster it removes those that it applied. A
 namespace goes only when nothing else is left in it.`

@@ -165,7 +165,8 @@ func (w *work) present(ctx context.Context) (bool, error) {
 	return err == nil && !missing.Load(), err //nolint:wrapcheck // says the object already
 }
 
-// waited says which kinds are waited for: those that run something or serve an API. A Service or claim may rightly stay pending.
+// waited says which kinds are waited for: those that run something or serve an API, and custom resources, which are Healthy unless their
+// conditions say otherwise. A Service or claim may rightly stay pending.
 func waited(r kube.ObjectRef) bool {
 	switch r.GroupKind() {
 	case schema.GroupKind{Group: "apps", Kind: "Deployment"}, schema.GroupKind{Group: "apps", Kind: "StatefulSet"},
@@ -174,8 +175,12 @@ func waited(r kube.ObjectRef) bool {
 		schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}:
 		return true
 	}
-	return false
+	group := r.GroupKind().Group
+	return strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io")
 }
+
+// firstStatus is how long the controller of a custom resource may take to say anything of it.
+const firstStatus = 10 * time.Second
 
 func (w *work) healthy(ctx context.Context, env steps.Env, done []kube.Applied) error {
 	var refs []kube.ObjectRef
@@ -185,7 +190,7 @@ func (w *work) healthy(ctx context.Context, env steps.Env, done []kube.Applied) 
 		}
 	}
 	last := time.Time{}
-	return w.client.WaitHealthy(ctx, refs, kube.WaitOptions{Timeout: w.spec.Timeout.Duration, Report: func(detail string, elapsed time.Duration) {
+	return w.client.WaitHealthy(ctx, refs, kube.WaitOptions{Timeout: w.spec.Timeout.Duration, NoStatus: firstStatus, Report: func(detail string, elapsed time.Duration) {
 		if time.Since(last) >= 5*time.Second { // watches may look many times a second
 			last = time.Now()
 			env.Waiting(detail, elapsed, time.Minute)
@@ -221,7 +226,7 @@ func (w *work) prune(ctx context.Context, env steps.Env) error {
 	return w.remove(ctx, env, stale)
 }
 
-// remove deletes objects that are ours and waits until they are gone.
+// remove tells the whole list of objects that are ours before it deletes the first one, and waits until they are gone.
 func (w *work) remove(ctx context.Context, env steps.Env, refs []kube.ObjectRef) error {
 	began := time.Now()
 	var ours []kube.ObjectRef
@@ -233,10 +238,13 @@ func (w *work) remove(ctx context.Context, env steps.Env, refs []kube.ObjectRef)
 		if live == nil || !kube.Owned(live, w.id) {
 			continue
 		}
+		ours = append(ours, r)
+		env.Report(steps.Progress{Change: steps.Change{Kind: r.ChangeKind(), Name: r.ID(), Action: reconcile.Delete}, Phase: reconcile.Start})
+	}
+	for _, r := range ours {
 		if err := w.client.DeleteOwned(ctx, r, w.id); err != nil {
 			return err
 		}
-		ours = append(ours, r)
 	}
 	err := w.client.WaitDeleted(ctx, ours, func(left []kube.ObjectRef) {
 		env.Waiting("waiting until "+left[0].String()+" is gone", time.Since(began), 0)
