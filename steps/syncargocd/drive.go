@@ -1,6 +1,7 @@
 package syncargocd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,22 +9,28 @@ import (
 	"time"
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
+	"pipectl.dev/argoserver"
 	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 )
 
 // driver does for one Application what decide says, until it is finished or failed. It decides nothing itself.
 type driver struct {
-	client  *kube.Client
-	feed    *feed
-	name    string
-	want    wanted
-	options []string
-	write   bool // false: look only, after one refresh; whatever is not finished then ends it as needed
-	report  func(detail string, elapsed time.Duration)
+	via    transport
+	feed   *feed
+	app    id
+	want   wanted
+	how    how
+	write  bool                              // false: look only, after one refresh; whatever is not finished then ends it as needed
+	report func(detail string, written bool) // written: an operation of ours is under way, or one we wait for
+	// turn waits for the right to sync, one of maxParallel, and returns how to give it back; nil where nothing is written.
+	turn func(ctx context.Context) (release func(), err error)
+	// prepared is called once the Application is there, before anything is asked of it.
+	prepared func(ctx context.Context, app *argo.Application) error
+
+	release func()
+	looked  time.Time // at the pods
 }
 
 // outcome is how the work on an Application ended.
@@ -31,62 +38,100 @@ type outcome struct {
 	app     *argo.Application
 	changed bool
 	result  *argo.SyncOperationResult
-	needed  bool // there is something to do, of a driver that does not write
+	before  []string // images, before our operation
+	needed  bool     // there is something to do, of a driver that does not write
 	took    time.Duration
+	err     error
 }
 
-func (d *driver) run(ctx context.Context) (outcome, error) {
+func (d *driver) run(ctx context.Context) (done outcome, err error) {
+	defer func() {
+		if d.release != nil {
+			d.release()
+		}
+	}()
 	var m memory
+	var images []string
 	began := time.Now()
+	d.looked = began // most are done before a look at the pods could tell anything
 	for {
-		obj, changed := d.feed.get(d.name)
-		app, err := typed(obj)
-		if err != nil {
-			return outcome{}, err
+		app, changed := d.feed.get(d.app)
+		if app != nil && d.prepared != nil {
+			if err := d.prepared(ctx, app); err != nil {
+				return outcome{app: app}, err
+			}
+			d.prepared = nil
 		}
 		next, act := decide(m, d.want, app, time.Now())
-		done := outcome{app: app, changed: next.Changed, result: next.Result, took: time.Since(began)}
+		done = outcome{app: app, changed: next.Changed, result: next.Result, before: images, took: time.Since(began)}
 		switch act.Do {
 		case finish:
 			return done, nil
-		case fail:
-			return done, d.explain(ctx, app, act.Err)
-		case terminate:
-			if err := d.stop(ctx, app); err != nil {
-				return done, fmt.Errorf("%w; %w", act.Err, err)
-			}
-			return done, act.Err
-		case askRefresh:
-			err = d.refresh(ctx, act.Hard)
-		case askSync:
-			if !d.write {
+		case fail, terminate:
+			return done, d.failed(ctx, app, act)
+		case askSync, hold:
+			if !d.write && (act.Do == askSync || next.Phase != refresh) {
 				done.needed = true
 				return done, nil
 			}
-			if err = d.sync(ctx, app); err == nil {
-				next = requested(next, time.Now())
-			}
-		case hold:
-			if !d.write && next.Phase != refresh {
-				done.needed = true
-				return done, nil
-			}
-			if d.report != nil {
-				d.report(act.Detail, time.Since(began))
-			}
-			err = wait(ctx, changed, act.Again)
 		}
-		if kube.HasCode(err, kube.CodeConflict) || kube.HasCode(err, kube.CodeClusterUnreachable) || kube.IsNotFound(err) {
-			// Somebody wrote in between, or nothing is lost by looking again; decide's deadline bounds it.
-			if err = wait(ctx, changed, time.Second); err == nil {
-				continue // with the memory of before: what was to be done was not done
-			}
+		if act.Do == askSync && images == nil {
+			images = append([]string{}, app.Status.Summary.Images...)
 		}
-		if err != nil {
+		if next, err = d.act(ctx, app, changed, next, act); err == nil {
+			m = next
+			continue
+		}
+		if !again(err) {
 			return done, err
 		}
-		m = next
+		// Somebody wrote in between, or nothing is lost by looking again, with the memory of before: what was to be done was not done.
+		// decide's deadline bounds it.
+		if err := wait(ctx, changed, time.Second); err != nil {
+			return done, err
+		}
 	}
+}
+
+// act does what was decided and returns what to remember then.
+func (d *driver) act(ctx context.Context, app *argo.Application, changed <-chan struct{}, m memory, act action) (memory, error) {
+	switch act.Do {
+	case askRefresh:
+		return m, d.take("refresh", func() (*argo.Application, error) { return d.via.refresh(ctx, app, act.Hard) })
+	case askHead:
+		heads, err := headsOf(ctx, app)
+		m.Heads = append(m.Heads, heads...)
+		return m, err
+	case askSync:
+		if err := d.sync(ctx, app); err != nil {
+			return m, err
+		}
+		return requested(m, time.Now()), nil
+	}
+	if d.report != nil {
+		d.report(act.Detail, m.Changed)
+	}
+	if act.Pods && time.Since(d.looked) >= lookAtPods {
+		d.looked = time.Now()
+		troubles, err := d.via.troubles(ctx, app)
+		if ctx.Err() != nil {
+			return m, context.Cause(ctx)
+		}
+		if err == nil { // what cannot be seen tells nothing
+			m.Pods = lasting(troubles)
+		}
+	}
+	return m, wait(ctx, changed, act.Again)
+}
+
+// again reports errors after which one looks again.
+func again(err error) bool {
+	for _, code := range []string{kube.CodeConflict, kube.CodeClusterUnreachable, argoserver.CodeUnreachable} {
+		if kube.HasCode(err, code) {
+			return true
+		}
+	}
+	return kube.IsNotFound(err)
 }
 
 // heartbeat is how long a wait may be silent.
@@ -104,114 +149,79 @@ func wait(ctx context.Context, changed <-chan struct{}, again time.Duration) err
 	return nil
 }
 
-func (d *driver) patch(ctx context.Context, raw []byte) error {
-	obj, err := d.feed.api.Patch(ctx, d.name, types.MergePatchType, raw, metav1.PatchOptions{FieldManager: kube.FieldManager})
-	if err != nil {
-		return kube.Explain(err)
+// take makes a request and has the feed know its answer, so that nobody decides on what was before it.
+func (d *driver) take(what string, request func() (*argo.Application, error)) error {
+	app, err := request()
+	if app != nil {
+		d.feed.put(app, false)
 	}
-	d.feed.put(obj, false)
-	return nil
-}
-
-func (d *driver) refresh(ctx context.Context, hard bool) error {
-	raw, err := refreshPatch(hard)
 	if err != nil {
-		return err
-	}
-	if err := d.patch(ctx, raw); err != nil {
-		return fmt.Errorf("refresh: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
 
-// sync asks the sync windows, then writes the operation.
+// sync asks the sync windows, waits for its turn, then writes the operation.
 func (d *driver) sync(ctx context.Context, app *argo.Application) error {
-	if d.want.Revision != "" && app.Spec.HasMultipleSources() {
-		return &steps.Error{Code: "ManySources", Category: steps.BadInput, Message: "has several sources: one revision does not fit them",
-			Hints: []string{"leave out `revision`, and name revisions in the Application"}}
+	if why, err := blocked(ctx, d.via, app); err != nil || why != nil {
+		return cmp.Or(why, err)
 	}
-	ok, err := canSync(ctx, d.client, app)
-	if err != nil {
-		return err
+	if d.release == nil && d.turn != nil {
+		var err error
+		if d.release, err = d.turn(ctx); err != nil {
+			return err
+		}
+		if now, _ := d.feed.get(d.app); now == nil || now.ResourceVersion != app.ResourceVersion {
+			return &steps.Error{Code: kube.CodeConflict, Category: steps.Conflict, Message: "changed while it waited for its turn"}
+		}
 	}
-	if !ok {
-		return windowed("Sync is " + windowMessage + " of project " + app.Spec.Project).Err
-	}
-	raw, err := syncPatch(app, operation(app, d.want, d.options))
-	if err != nil {
-		return err
-	}
-	if err := d.patch(ctx, raw); err != nil {
-		return fmt.Errorf("sync: %w", err)
-	}
-	return nil
+	return d.take("sync", func() (*argo.Application, error) { return d.via.sync(ctx, app, operation(app, d.want, d.how)) })
 }
 
-// stop ends our own operation, on the Application as it is now.
-func (d *driver) stop(ctx context.Context, _ *argo.Application) error {
-	for range 3 {
-		obj, err := d.feed.api.Get(ctx, d.name, metav1.GetOptions{})
-		if err != nil {
-			return fmt.Errorf("terminate: %w", kube.Explain(err))
-		}
-		app, err := typed(obj)
-		if err != nil {
-			return err
-		}
-		raw, err := stopPatch(app, d.want.RunID)
-		if err != nil || raw == nil {
-			return err
-		}
-		if err = d.patch(ctx, raw); !kube.HasCode(err, kube.CodeConflict) {
-			return err
-		}
+// failed ends with an error: our own operation is stopped where decide says so, and the error is told what else is known.
+func (d *driver) failed(ctx context.Context, app *argo.Application, act action) error {
+	err := d.explain(ctx, app, act.Err)
+	if act.Do != terminate {
+		return err
 	}
-	return nil
+	stop := d.take("terminate", func() (*argo.Application, error) { return d.via.stop(ctx, d.app, d.want.RunID) })
+	if stop != nil {
+		e := steps.Classify(err)
+		e.Message += "; " + stop.Error()
+		return e
+	}
+	return err
 }
 
-// explain adds to a failure what the pods of sick workloads say.
+// explain adds to a failure what the pods of sick workloads say, or when a window opens.
 func (d *driver) explain(ctx context.Context, app *argo.Application, err error) error {
-	if app == nil || !(kube.HasCode(err, "Degraded") || kube.HasCode(err, "TimedOut") || kube.HasCode(err, "SyncFailed")) {
+	if app == nil {
+		return err
+	}
+	if kube.HasCode(err, codeWindow) {
+		if better, _ := blocked(ctx, d.via, app); better != nil {
+			return better
+		}
+		return err
+	}
+	if !kube.HasCode(err, "Degraded") && !kube.HasCode(err, "TimedOut") && !kube.HasCode(err, "SyncFailed") {
+		return err
+	}
+	troubles, look := d.via.troubles(ctx, app)
+	if look != nil || len(troubles) == 0 {
 		return err
 	}
 	var said []string
-	for _, w := range workloads(app) {
-		obj, getErr := d.client.Get(ctx, w.Ref())
-		if getErr != nil || obj == nil {
-			continue
-		}
-		troubles, getErr := d.client.Troubles(ctx, obj)
-		if getErr != nil {
-			continue
-		}
-		for _, t := range troubles {
-			said = append(said, t.String())
-		}
-	}
-	if len(said) == 0 {
-		return err
+	for _, t := range troubles {
+		said = append(said, t.String())
 	}
 	e := steps.Classify(err)
 	e.Message += "; " + strings.Join(said, "; ")
 	return e
 }
 
-// workloads are the Deployments and StatefulSets of an Application that lives in Argo CD's own cluster.
-func workloads(app *argo.Application) []kube.Workload {
-	if app.Spec.Destination.Server != argo.KubernetesInternalAPIServerAddr && app.Spec.Destination.Name != "in-cluster" {
-		return nil
-	}
-	var out []kube.Workload
-	for _, r := range app.Status.Resources {
-		if r.Group == "apps" && (r.Kind == "Deployment" || r.Kind == "StatefulSet") {
-			out = append(out, kube.Workload{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name})
-		}
-	}
-	return out
-}
-
-// ids makes the run id of one Application's operation: two stages of one run may sync the same one.
-func ids(env steps.Env) string {
+// runID marks the operations of one stage of one run: two stages of it may sync the same Application.
+func runID(env steps.Env) string {
 	raw, _ := json.Marshal([]string{env.Identity.String(), env.Stage, env.RunID}) //nolint:errchkjson // strings only
 	return string(raw)
 }

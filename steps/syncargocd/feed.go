@@ -6,114 +6,179 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/dynamic"
-
-	"pipectl.dev/kube"
+	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
 )
 
 // relist is how often all Applications are read anew, whatever a watch says: a watch may be lost without a word.
 const relist = 30 * time.Second
 
-// feed keeps the newest known version of each Application of a namespace from one list and one watch, and wakes who waits for one.
+// feed keeps the newest known version of each Application from one list and one watch a scope, and wakes who waits for one.
 type feed struct {
-	api dynamic.ResourceInterface
+	from applications
 
 	mu      sync.Mutex
-	objs    map[string]*unstructured.Unstructured // nil: known not to exist
-	version map[string]uint64                     // of the newest version seen, of a deleted one too
-	wake    map[string]chan struct{}
-	listed  chan struct{} // closed after the first list
-	once    sync.Once
+	apps    map[id]*argo.Application // nil: known not to exist
+	version map[id]uint64            // of the newest version seen, of a deleted one too
+	missing map[id]time.Time         // since when lists do not have it that was there
+	wake    map[id]chan struct{}
+	any     chan struct{} // closed and made anew when an Application comes or goes
+	pending int           // scopes not listed yet
+	failed  error         // of the last list
+	listed  chan struct{} // closed after the first lists
 }
 
-func newFeed(c *kube.Client, namespace string) (*feed, error) {
-	api, _, err := c.Resource(kube.ApplicationRef(namespace, ""))
-	if err != nil {
-		return nil, err
-	}
-	return &feed{api: api, objs: map[string]*unstructured.Unstructured{}, version: map[string]uint64{}, wake: map[string]chan struct{}{}, listed: make(chan struct{})}, nil
+func newFeed(from applications) *feed {
+	return &feed{from: from, apps: map[id]*argo.Application{}, version: map[id]uint64{}, missing: map[id]time.Time{}, wake: map[id]chan struct{}{},
+		any: make(chan struct{}), pending: len(from.scopes()), listed: make(chan struct{})}
 }
 
 // run follows until ctx ends. Errors are passed over: the next list will do, and those who wait have deadlines.
 func (f *feed) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		list, err := f.api.List(ctx, metav1.ListOptions{})
-		if err == nil {
-			f.replace(list)
-			f.once.Do(func() { close(f.listed) })
-			f.follow(ctx, list.GetResourceVersion())
-		}
-		if err != nil {
-			pause := time.NewTimer(time.Second)
-			select {
-			case <-ctx.Done():
-			case <-pause.C:
+	var wg sync.WaitGroup
+	for _, scope := range f.from.scopes() {
+		wg.Go(func() {
+			for first := true; ctx.Err() == nil; {
+				version, err := f.read(ctx, scope)
+				if err != nil {
+					pause(ctx, time.Second)
+					continue
+				}
+				if first {
+					first = false
+					f.arrived()
+				}
+				f.follow(ctx, scope, version)
 			}
-			pause.Stop()
-		}
+		})
+	}
+	wg.Wait()
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 
-// follow takes in a watch until it ends or it is time to list again.
-func (f *feed) follow(ctx context.Context, from string) {
-	w, err := f.api.Watch(ctx, metav1.ListOptions{ResourceVersion: from})
-	if err != nil {
-		return
+func (f *feed) arrived() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pending--; f.pending == 0 {
+		close(f.listed)
 	}
-	defer w.Stop()
-	again := time.NewTimer(relist)
-	defer again.Stop()
+}
+
+// read lists a scope.
+func (f *feed) read(ctx context.Context, scope string) (version string, err error) {
+	apps, version, err := f.from.list(ctx, scope)
+	f.mu.Lock()
+	f.failed = err
+	f.mu.Unlock()
+	if err == nil {
+		f.replace(scope, apps, version)
+	}
+	return version, err
+}
+
+// trouble is why the last list failed, nil if it did not.
+func (f *feed) trouble() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed
+}
+
+// follow takes in a watch until it ends, and lists again now and then beside it.
+func (f *feed) follow(ctx context.Context, scope, version string) {
+	inner, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		// How it ended does not matter: the list that follows tells.
+		_ = f.from.watch(inner, scope, version, f.put)
+	}()
+	defer func() { cancel(); <-ended }()
+	next := relist
+	if f.from.gap() {
+		next = time.Second
+	}
 	for {
+		again := time.NewTimer(next)
 		select {
+		case <-ended:
+			again.Stop()
+			pause(ctx, 100*time.Millisecond) // of a server that ends each watch at once
+			return
 		case <-ctx.Done():
+			again.Stop()
 			return
 		case <-again.C:
-			return
-		case e, open := <-w.ResultChan():
-			if !open || e.Type == watch.Error {
+			if _, err := f.read(ctx, scope); err != nil {
 				return
 			}
-			if obj, ok := e.Object.(*unstructured.Unstructured); ok && e.Type != watch.Bookmark {
-				f.put(obj, e.Type == watch.Deleted)
+			if next = relist; f.doubtful() {
+				next = time.Second
 			}
 		}
 	}
 }
 
-func (f *feed) replace(list *unstructured.UnstructuredList) {
-	there := map[string]bool{}
-	for i := range list.Items {
-		there[list.Items[i].GetName()] = true
-		f.put(&list.Items[i], false)
+// sure is how long lists of a server that may have gaps must be without an Application for it to count as gone: one that has just started
+// answers before it has read them all.
+const sure = 5 * time.Second
+
+func (f *feed) doubtful() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.missing) > 0
+}
+
+func (f *feed) replace(scope string, apps []*argo.Application, version string) {
+	there := map[id]bool{}
+	for _, app := range apps {
+		there[idOf(app)] = true
+		f.put(app, false)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for name, obj := range f.objs {
-		if obj != nil && !there[name] && f.version[name] <= number(list.GetResourceVersion()) {
-			f.objs[name] = nil
-			f.signal(name)
+	for n, app := range f.apps {
+		if app != nil && !there[n] && (scope == "" || n.namespace == scope) && f.version[n] <= number(version) {
+			if f.missing[n].IsZero() {
+				f.missing[n] = time.Now()
+			}
+			if f.from.gap() && time.Since(f.missing[n]) < sure {
+				continue
+			}
+			delete(f.missing, n)
+			f.apps[n] = nil
+			f.signal(n)
+			f.changed()
 		}
 	}
 }
 
 // put takes in a version of an Application, of the watch or the answer to a write of ours; an older one than known is passed over, so
 // that nobody decides on a state from before their own write.
-func (f *feed) put(obj *unstructured.Unstructured, deleted bool) {
+func (f *feed) put(app *argo.Application, deleted bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	name, v := obj.GetName(), number(obj.GetResourceVersion())
-	if v < f.version[name] {
+	n, v := idOf(app), number(app.ResourceVersion)
+	if v < f.version[n] {
 		return
 	}
-	f.version[name] = v
+	delete(f.missing, n)
+	had := f.apps[n] != nil
+	f.version[n] = v
 	if deleted {
-		obj = nil
+		app = nil
 	}
-	f.objs[name] = obj
-	f.signal(name)
+	f.apps[n] = app
+	f.signal(n)
+	if had != (app != nil) {
+		f.changed()
+	}
 }
 
 // number is a resourceVersion to compare. The API server's are numbers that grow; of others each counts as the newest.
@@ -125,26 +190,45 @@ func number(version string) uint64 {
 	return n
 }
 
-func (f *feed) signal(name string) {
+func (f *feed) signal(n id) {
 	select {
-	case f.changed(name) <- struct{}{}:
+	case f.of(n) <- struct{}{}:
 	default:
 	}
 }
 
-// changed is the channel that tells of changes of one Application; f.mu is held.
-func (f *feed) changed(name string) chan struct{} {
-	ch := f.wake[name]
+// changed tells that there are more or fewer Applications; f.mu is held.
+func (f *feed) changed() {
+	close(f.any)
+	f.any = make(chan struct{})
+}
+
+// of is the channel that tells of changes of one Application; f.mu is held.
+func (f *feed) of(n id) chan struct{} {
+	ch := f.wake[n]
 	if ch == nil {
 		ch = make(chan struct{}, 1)
-		f.wake[name] = ch
+		f.wake[n] = ch
 	}
 	return ch
 }
 
 // get is the newest version, nil if it does not exist, and a channel that tells when there is a newer one.
-func (f *feed) get(name string) (*unstructured.Unstructured, <-chan struct{}) {
+func (f *feed) get(n id) (*argo.Application, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.objs[name], f.changed(name)
+	return f.apps[n], f.of(n)
+}
+
+// all are the Applications that there are, and a channel that is closed when one comes or goes.
+func (f *feed) all() ([]*argo.Application, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []*argo.Application
+	for _, app := range f.apps {
+		if app != nil {
+			out = append(out, app)
+		}
+	}
+	return out, f.any
 }

@@ -1,25 +1,30 @@
 package syncargocd
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"pipectl.dev/kube"
+	"pipectl.dev/steps"
 )
+
+// how is what a sync is asked for with, beside what it shall deliver.
+type how struct {
+	options []string
+	retry   *argo.RetryStrategy
+	force   bool
+}
 
 // operation is the sync to write. The controller takes it as it stands and adds nothing of the Application's own sync policy, so that
 // is copied first and overlaid by ours. Sources stay empty: given ones would mean a rollback.
-func operation(app *argo.Application, w wanted, options []string) argo.Operation {
-	sync := &argo.SyncOperation{Prune: w.Prune, SyncOptions: slices.Clone(options)}
+func operation(app *argo.Application, w wanted, h how) argo.Operation {
+	sync := &argo.SyncOperation{Prune: w.Prune, DryRun: w.DryRun, SyncOptions: slices.Clone(h.options)}
 	op := argo.Operation{Sync: sync, InitiatedBy: argo.OperationInitiator{Username: kube.FieldManager}, Info: []*argo.Info{{Name: runInfo, Value: w.RunID}}}
 	if p := app.Spec.SyncPolicy; p != nil {
-		sync.SyncOptions = merged(p.SyncOptions, options)
+		sync.SyncOptions = merged(p.SyncOptions, h.options)
 		if p.Automated != nil {
 			sync.Prune = sync.Prune || p.Automated.Prune
 		}
@@ -27,8 +32,54 @@ func operation(app *argo.Application, w wanted, options []string) argo.Operation
 			op.Retry = *p.Retry.DeepCopy()
 		}
 	}
-	sync.Revision = w.Revision // "": what the Application follows, resolved anew by the controller
+	if h.retry != nil {
+		op.Retry = *h.retry.DeepCopy()
+	}
+	if h.force {
+		sync.SyncStrategy = &argo.SyncStrategy{Hook: &argo.SyncStrategyHook{SyncStrategyApply: argo.SyncStrategyApply{Force: true}}}
+	}
+	// "": what the Application follows, resolved anew by the controller.
+	if app.Spec.HasMultipleSources() {
+		sync.Revisions = slices.Clone(w.Revisions)
+	} else {
+		sync.Revision = w.Revision
+	}
+	for _, r := range w.Filter.of(app) {
+		if len(w.Filter) > 0 {
+			sync.Resources = append(sync.Resources, argo.SyncOperationResource{Group: r.Group, Kind: r.Kind, Namespace: r.Namespace, Name: r.Name})
+		}
+	}
 	return op
+}
+
+// refusal is why an operation would not do what is asked for, nil where it would.
+func refusal(app *argo.Application, w wanted) error {
+	bad := func(code string, category steps.Category, message, hint string) error {
+		return &steps.Error{Code: code, Category: category, Message: message, Hints: []string{hint}}
+	}
+	sources := len(app.Spec.Sources)
+	switch {
+	case w.Revision != "" && app.Spec.HasMultipleSources():
+		return bad("ManySources", steps.BadInput, "has several sources: one revision does not fit them", "give `revisions`, one a source, \"\" for what the source follows")
+	case len(w.Revisions) > 0 && !app.Spec.HasMultipleSources():
+		return bad("OneSource", steps.BadInput, "has one source: `revisions` are for several", "give `revision`")
+	case len(w.Revisions) > 0 && len(w.Revisions) != sources:
+		return &steps.Error{Code: "ManySources", Category: steps.BadInput, Message: "does not have as many sources as `revisions` has entries", Hints: []string{"give one a source, \"\" for what the source follows"}}
+	case pinned(app, w) && automated(app) && !w.DryRun:
+		return bad("AutomatedElsewhere", steps.Precondition, "syncs itself to "+followsText(app)+": another revision would not stay",
+			"leave out `revision`, change spec.source.targetRevision, or switch its automatic sync off")
+	case len(w.Filter) > 0 && len(w.Filter.of(app)) == 0:
+		return bad("NoSuchResource", steps.Precondition, "has no resource that `resources` selects", "see status.resources of the Application for GROUP:KIND:NAME")
+	}
+	return nil
+}
+
+// followsText is what the first source follows, for people.
+func followsText(app *argo.Application) string {
+	if r := app.Spec.GetSource().TargetRevision; r != "" {
+		return r
+	}
+	return "HEAD"
 }
 
 // merged overlays sync options by their key: "CreateNamespace=true" by "CreateNamespace=false".
@@ -66,53 +117,11 @@ func refreshPatch(hard bool) ([]byte, error) {
 func stopPatch(app *argo.Application, runID string) ([]byte, error) {
 	version := map[string]any{"resourceVersion": app.ResourceVersion}
 	switch {
+	case !ours(app, wanted{RunID: runID}):
+		return nil, nil
 	case active(app) && carries(app.Status.OperationState.Operation.Info, runID):
 		return json.Marshal(map[string]any{"metadata": version, "status": map[string]any{"operationState": map[string]any{"phase": "Terminating"}}})
-	case app.Operation != nil && carries(app.Operation.Info, runID):
+	default:
 		return json.Marshal(map[string]any{"metadata": version, "operation": nil})
 	}
-	return nil, nil
-}
-
-// typed reads an Application. Fields that this version of the types does not know are lost, which is why nothing typed is ever written.
-func typed(obj *unstructured.Unstructured) (*argo.Application, error) {
-	if obj == nil {
-		return nil, nil
-	}
-	var app argo.Application
-	return &app, into(obj, &app)
-}
-
-// into decodes by JSON: the types of Argo CD have unexported fields on which the reflecting converter of Kubernetes panics.
-func into(obj *unstructured.Unstructured, v any) error {
-	raw, err := obj.MarshalJSON()
-	if err == nil {
-		err = json.Unmarshal(raw, v)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", kube.RefOf(obj), err)
-	}
-	return nil
-}
-
-// canSync asks the project's sync windows about a sync now. A project that we may not read, or that does not exist, forbids nothing here:
-// Argo CD itself will.
-func canSync(ctx context.Context, c *kube.Client, app *argo.Application) (bool, error) {
-	ref := kube.ObjectRef{APIVersion: "argoproj.io/v1alpha1", Kind: "AppProject", Namespace: app.Namespace, Name: app.Spec.Project}
-	obj, err := c.Get(ctx, ref)
-	if kube.HasCode(err, kube.CodeForbidden) || err == nil && obj == nil {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	var project argo.AppProject
-	if err := into(obj, &project); err != nil {
-		return false, err
-	}
-	ok, err := project.Spec.SyncWindows.Matches(app).CanSync(true)
-	if err != nil {
-		return false, fmt.Errorf("%s: sync windows: %w", ref, err)
-	}
-	return ok, nil
 }

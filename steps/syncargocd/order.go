@@ -4,63 +4,122 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"pipectl.dev/steps"
+	"pipectl.dev/steps/spec"
 )
 
-// inOrder runs work for every Application, after those it depends on, at most limit at once. One that depends on a failed one is not
-// run; the others are. All errors come back as one.
-func inOrder(ctx context.Context, apps []App, limit int, work func(context.Context, App) error) error {
-	done := map[string]chan struct{}{}
-	failed := map[string]bool{}
-	for _, a := range apps {
-		done[a.Name] = make(chan struct{})
+// before lists, by index, the entries that must be done before entry i: those it depends on, and all of lower waves.
+func before(apps []App, i int) []int {
+	var out []int
+	for j, b := range apps {
+		if j != i && (b.Wave < apps[i].Wave || slices.Contains(apps[i].DependsOn, b.key())) {
+			out = append(out, j)
+		}
 	}
-	slots := make(chan struct{}, max(limit, 1))
-	var mu sync.Mutex
-	var errs []error
+	return out
+}
+
+// circle finds entries that wait for each other, and where one of them stands.
+func circle(apps []App) (index int, names string) {
+	const visiting, done = 1, 2
+	mark := make([]int, len(apps))
+	label := func(i int) string {
+		if k := apps[i].key(); k != "" {
+			return k
+		}
+		return spec.Index("apps", i)
+	}
+	var walk func(i int, path []int) string
+	walk = func(i int, path []int) string {
+		switch mark[i] {
+		case done:
+			return ""
+		case visiting:
+			text := ""
+			for _, p := range path[slices.Index(path, i):] {
+				text += label(p) + " -> "
+			}
+			return text + label(i)
+		}
+		mark[i] = visiting
+		for _, j := range needs(apps, i) {
+			if found := walk(j, append(path, i)); found != "" {
+				return found
+			}
+		}
+		mark[i] = done
+		return ""
+	}
+	for i := range apps {
+		if found := walk(i, nil); found != "" {
+			return i, found
+		}
+	}
+	return 0, ""
+}
+
+// needs is before, in the order in which the names stand, with an entry that depends on itself.
+func needs(apps []App, i int) []int {
+	var out []int
+	for _, d := range apps[i].DependsOn {
+		if j := slices.IndexFunc(apps, func(a App) bool { return a.key() == d }); j >= 0 {
+			out = append(out, j)
+		}
+	}
+	return append(out, before(apps, i)...)
+}
+
+// inOrder runs work for every entry, after those it depends on. One that depends on a failed one is not run; the others are. The errors
+// are those of work, and of what was not run.
+func inOrder(ctx context.Context, apps []App, work func(context.Context, int) error) []error {
+	done := make([]chan struct{}, len(apps))
+	errs := make([]error, len(apps))
+	for i := range apps {
+		done[i] = make(chan struct{})
+	}
 	var wg sync.WaitGroup
-	for _, a := range apps {
+	for i := range apps {
 		wg.Go(func() {
-			defer close(done[a.Name])
-			err := ready(ctx, a, done, func(name string) bool { mu.Lock(); defer mu.Unlock(); return failed[name] })
-			if err == nil {
+			defer close(done[i])
+			for _, j := range before(apps, i) {
 				select {
-				case slots <- struct{}{}:
-					err = work(ctx, a)
-					<-slots
 				case <-ctx.Done():
-					err = context.Cause(ctx)
+					errs[i] = context.Cause(ctx)
+					return
+				case <-done[j]:
+				}
+				if errs[j] != nil {
+					errs[i] = fmt.Errorf("%s: %w, since %s failed", apps[i], errDependency, apps[j])
+					return
 				}
 			}
-			if err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed[a.Name] = true
-				errs = append(errs, fmt.Errorf("application %s: %w", a.Name, err))
-			}
+			errs[i] = work(ctx, i)
 		})
 	}
 	wg.Wait()
-	return together(errs, len(apps))
+	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+}
+
+// String names an entry for people.
+func (a App) String() string {
+	switch {
+	case a.Name != "":
+		return "application " + a.Name
+	case a.Group != "":
+		return "group " + a.Group
+	case a.ApplicationSet != "":
+		return "applicationset " + a.ApplicationSet
+	case a.Project != "" && a.Selector == "":
+		return "project " + a.Project
+	default:
+		return "selector " + a.Selector
+	}
 }
 
 var errDependency = errors.New("was not synced")
-
-func ready(ctx context.Context, a App, done map[string]chan struct{}, failed func(string) bool) error {
-	for _, d := range a.DependsOn {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-done[d]:
-		}
-		if failed(d) {
-			return fmt.Errorf("%w, since %s failed", errDependency, d)
-		}
-	}
-	return nil
-}
 
 // together makes one error of those of several Applications. What kind it is is said by the first that failed by itself; when some
 // Applications were synced and several failed in different ways, the whole is partly failed.
@@ -74,15 +133,11 @@ func together(errs []error, all int) error {
 			own = append(own, steps.Classify(err))
 		}
 	}
-	first := *own[0]
-	same := true
-	for _, e := range own {
-		same = same && e.Category == first.Category
-	}
-	if len(errs) == 1 {
+	if len(errs) == 1 || len(own) == 0 {
 		return errs[0]
 	}
-	if !same {
+	first := *own[0]
+	if slices.ContainsFunc(own, func(e *steps.Error) bool { return e.Category != first.Category }) {
 		first = steps.Error{Code: "SomeFailed", Category: steps.Partial, Hints: own[0].Hints}
 	}
 	first.Message = fmt.Sprintf("%d of %d applications failed", len(errs), all)

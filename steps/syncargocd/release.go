@@ -3,6 +3,7 @@ package syncargocd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
@@ -12,18 +13,20 @@ import (
 	"pipectl.dev/steps"
 )
 
-var listOne = metav1.ListOptions{Limit: 1}
-
 // controllerLabel marks the workload that would undo what Release does.
 const controllerLabel = "app.kubernetes.io/name=argocd-application-controller"
 
 // Release stops Argo CD's controller, then the workloads of the Applications, and waits until their pods are gone, so that what they
 // hold (volumes) can be let go. A cluster, an Argo CD or an Application that is gone needs nothing.
 func (s *step) Release(ctx context.Context, env steps.Env, sp Spec) error {
+	if sp.Server != nil {
+		env.Note("nothing was stopped: argocd-server cannot stop its controller, nor scale what it synced")
+		return nil
+	}
 	if sp.Cluster.IsZero() || env.Unknown("cluster") {
 		return nil
 	}
-	client, err := s.kube(ctx, kube.Relative(sp.Cluster, env.Dir))
+	x, err := s.reach(ctx, env, sp)
 	if kube.HasCode(err, kube.CodeClusterNotFound) {
 		return nil
 	}
@@ -32,37 +35,68 @@ func (s *step) Release(ctx context.Context, env steps.Env, sp Spec) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sp.Timeout.Duration)
 	defer cancel()
-	controllers, err := controllersOf(ctx, client, sp.Namespace)
+	controllers, err := controllersOf(ctx, x.client, sp.Namespace)
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, env, client, controllers); err != nil {
+	if err := stopAll(ctx, env, x.client, controllers); err != nil {
 		return err
 	}
-	var all []kube.Workload
-	for _, a := range sp.Apps {
-		obj, err := client.Get(ctx, kube.ApplicationRef(sp.Namespace, a.Name))
-		if err != nil {
-			return err
-		}
-		app, err := typed(obj)
-		if err != nil {
-			return err
-		}
-		if app == nil {
-			continue
-		}
-		ws := workloads(app)
-		if len(ws) == 0 && len(app.Status.Resources) > 0 {
-			env.Note(fmt.Sprintf("application %s: nothing was stopped: it has no Deployment or StatefulSet in this cluster", a.Name))
-		}
-		all = append(all, ws...)
+	all, err := x.allWorkloads(ctx)
+	if err != nil {
+		return err
 	}
-	return pause(ctx, env, client, all)
+	return stopAll(ctx, env, x.client, all)
 }
 
-// pause stops workloads and waits until their pods are gone.
-func pause(ctx context.Context, env steps.Env, c *kube.Client, ws []kube.Workload) error {
+// allWorkloads are those of all Applications that the entries find.
+func (x *session) allWorkloads(ctx context.Context) ([]kube.Workload, error) {
+	var apps []*argo.Application
+	for _, scope := range x.via.scopes() {
+		found, _, err := x.via.list(ctx, scope)
+		if kube.HasCode(err, kube.CodeKindNotServed) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, found...)
+	}
+	var all []kube.Workload
+	seen := map[id]bool{}
+	for _, a := range x.spec.Apps {
+		for _, n := range selected(a, apps, x.spec.Namespace, x.named) {
+			i := slices.IndexFunc(apps, func(app *argo.Application) bool { return idOf(app) == n })
+			if i < 0 || seen[n] {
+				continue
+			}
+			seen[n] = true
+			ws := workloads(apps[i])
+			if len(ws) == 0 && len(apps[i].Status.Resources) > 0 {
+				x.env.Note(fmt.Sprintf("application %s: nothing was stopped: it has no Deployment or StatefulSet in this cluster", x.title(n)))
+			}
+			all = append(all, ws...)
+		}
+	}
+	return all, nil
+}
+
+// workloads are the Deployments and StatefulSets of an Application that lives in Argo CD's own cluster.
+func workloads(app *argo.Application) []kube.Workload {
+	if !inCluster(app) {
+		return nil
+	}
+	var out []kube.Workload
+	for _, r := range app.Status.Resources {
+		if r.Group == "apps" && (r.Kind == "Deployment" || r.Kind == "StatefulSet") {
+			out = append(out, kube.Workload{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name})
+		}
+	}
+	return out
+}
+
+// stopAll stops workloads and waits until their pods are gone.
+func stopAll(ctx context.Context, env steps.Env, c *kube.Client, ws []kube.Workload) error {
 	for _, w := range ws {
 		if err := c.Pause(ctx, w); err != nil {
 			return err
@@ -96,8 +130,57 @@ func controllersOf(ctx context.Context, c *kube.Client, namespace string) ([]kub
 	return out, nil
 }
 
+// standing is how Argo CD's application controller stands, as far as it can be seen from here.
+type standing struct {
+	seen   bool
+	asleep string // why it does nothing, "" where it may work
+	ours   bool   // down stopped it, and Apply starts it again
+}
+
+// controller looks at the application controller. Without it Argo CD answers nothing, and waiting for it would be in vain.
+func (x *session) controller(ctx context.Context) (standing, error) {
+	if x.client == nil {
+		return standing{seen: true}, nil // argocd-server does not tell
+	}
+	found, err := controllersOf(ctx, x.client, x.spec.Namespace)
+	if kube.HasCode(err, kube.CodeForbidden) {
+		return standing{seen: true}, nil // who may sync need not be allowed to look at Argo CD's own workloads
+	}
+	if err != nil {
+		return standing{}, err
+	}
+	s := standing{seen: len(found) > 0}
+	for _, w := range found {
+		st, there, err := x.client.ReadWorkload(ctx, w)
+		if err != nil {
+			return standing{}, err
+		}
+		if there && st.Replicas > 0 {
+			return standing{seen: true}, nil
+		}
+		s.asleep, s.ours = fmt.Sprintf("%s has no replicas", w), st.PausedFrom != nil
+		if s.ours {
+			s.asleep = fmt.Sprintf("%s was stopped by down, and run starts it again", w)
+		}
+	}
+	return s, nil
+}
+
+// awake is the error for a controller that somebody else has stopped.
+func (x *session) awake(ctx context.Context) error {
+	s, err := x.controller(ctx)
+	if err != nil || s.asleep == "" || s.ours {
+		return err
+	}
+	return &steps.Error{Code: "ControllerStopped", Category: steps.Precondition, Message: "Argo CD does nothing: " + s.asleep,
+		Hints: []string{"somebody scaled it to 0: scale it up again, then run again"}}
+}
+
 // resume starts the controller again where Release stopped it and nobody has applied Argo CD since.
 func (x *session) resume(ctx context.Context) error {
+	if x.client == nil {
+		return nil
+	}
 	controllers, err := controllersOf(ctx, x.client, x.spec.Namespace)
 	if kube.HasCode(err, kube.CodeForbidden) {
 		return nil // who may sync need not be allowed to look at Argo CD's own workloads
@@ -114,11 +197,9 @@ func (x *session) resume(ctx context.Context) error {
 }
 
 // resumeWorkloads starts an Application's workloads again that Release stopped: Git need not say how many replicas they have.
-func (x *session) resumeWorkloads(ctx context.Context, name string) error {
-	obj, _ := x.feed.get(name)
-	app, err := typed(obj)
-	if err != nil {
-		return err
+func (x *session) resumeWorkloads(ctx context.Context, app *argo.Application) error {
+	if x.client == nil {
+		return nil
 	}
 	for _, w := range workloads(app) {
 		err := x.client.Resume(ctx, w)
@@ -135,6 +216,9 @@ func (x *session) resumeWorkloads(ctx context.Context, name string) error {
 // stopped names a workload that Release stopped: where Git does not say how many replicas there are, its Application is Synced and
 // Healthy without any. "" is none.
 func (x *session) stopped(ctx context.Context, app *argo.Application) string {
+	if x.client == nil {
+		return ""
+	}
 	for _, w := range workloads(app) {
 		st, found, err := x.client.ReadWorkload(ctx, w)
 		if err == nil && found && st.Replicas == 0 && st.PausedFrom != nil {

@@ -9,17 +9,39 @@ import (
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
-	"pipectl.dev/kube"
 )
 
-// result turns an outcome into what later stages see.
-func result(ctx context.Context, c *kube.Client, o outcome) (AppResult, string, error) {
+// outputs turns the outcomes into what later stages see.
+func (x *session) outputs(ctx context.Context) (Outputs, error) {
+	out := Outputs{Apps: map[string]AppResult{}, URLs: map[string]string{}}
+	for n, o := range x.outcomes {
+		if o.app == nil {
+			continue
+		}
+		r := result(o)
+		urls, err := x.addresses(ctx, o.app)
+		if err != nil {
+			return Outputs{}, err
+		}
+		r.URLs = urls
+		out.Apps[x.title(n)], out.URLs[x.title(n)] = r, ""
+		if len(urls) > 0 {
+			out.URLs[x.title(n)] = urls[0]
+		}
+	}
+	return out, nil
+}
+
+// result is an outcome without addresses.
+func result(o outcome) AppResult {
 	s := o.app.Status
 	r := AppResult{
 		Changed: o.changed, Revision: s.Sync.Revision, Revisions: slices.Clone(s.Sync.Revisions), Sync: string(s.Sync.Status),
-		Health: string(s.Health.Status), Resources: []Resource{}, Images: slices.Sorted(slices.Values(s.Summary.Images)),
+		Health: string(s.Health.Status), Resources: []Resource{}, Hooks: []Hook{}, Images: slices.Sorted(slices.Values(s.Summary.Images)),
 		DurationSeconds: o.took.Seconds(),
+	}
+	if o.result != nil && o.changed { // a revision that the Application does not follow is live, though not what it is compared with
+		r.Revision, r.Revisions = o.result.Revision, slices.Clone(o.result.Revisions)
 	}
 	if len(r.Revisions) == 0 {
 		r.Revisions = []string{r.Revision}
@@ -28,50 +50,50 @@ func result(ctx context.Context, c *kube.Client, o outcome) (AppResult, string, 
 	if r.Images == nil {
 		r.Images = []string{}
 	}
-	if o.result != nil && o.changed {
-		for _, x := range o.result.Resources {
-			kind := x.Kind
-			if x.Group != "" {
-				kind += "." + x.Group
-			}
-			r.Resources = append(r.Resources, Resource{Kind: kind, Namespace: x.Namespace, Name: x.Name,
-				Action: cmp.Or(string(x.Status), string(x.HookPhase)), Hook: string(x.HookType), Message: x.Message})
+	if r.ImagesBefore = slices.Sorted(slices.Values(o.before)); o.before == nil {
+		r.ImagesBefore = slices.Clone(r.Images)
+	}
+	if r.ImagesBefore == nil {
+		r.ImagesBefore = []string{}
+	}
+	if o.result == nil {
+		return r
+	}
+	for _, x := range o.result.Resources {
+		kind := x.Kind
+		if x.Group != "" {
+			kind += "." + x.Group
 		}
+		if x.HookType != "" {
+			r.Hooks = append(r.Hooks, Hook{Kind: kind, Namespace: x.Namespace, Name: x.Name, Hook: string(x.HookType), Phase: string(x.HookPhase), Message: x.Message})
+			continue
+		}
+		r.Resources = append(r.Resources, Resource{Kind: kind, Namespace: x.Namespace, Name: x.Name, Action: cmp.Or(string(x.Status), string(x.HookPhase)), Message: x.Message})
 	}
-	urls, err := addresses(ctx, c, o.app)
-	if err != nil {
-		return AppResult{}, "", err
-	}
-	r.URLs = urls
-	first := ""
-	if len(urls) > 0 {
-		first = urls[0]
-	}
-	return r, first, nil
+	return r
 }
 
 // addresses are where an Application answers: what Argo CD knows from Ingresses and load balancers, hosts of Ingresses without one,
 // else its Services inside the cluster. One that has the Application's name comes first.
-func addresses(ctx context.Context, c *kube.Client, app *argo.Application) ([]string, error) {
+func (x *session) addresses(ctx context.Context, app *argo.Application) ([]string, error) {
 	out := slices.Clone(app.Status.Summary.ExternalURLs)
-	if len(out) == 0 {
-		out = []string{}
+	if len(out) > 0 {
+		return out, nil
 	}
+	out = []string{}
 	var inside []string
 	for _, r := range ordered(app) {
-		ref := kube.ObjectRef{APIVersion: r.GroupVersionKind().GroupVersion().String(), Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
-		switch {
-		case r.Kind == "Ingress" && r.Group == "networking.k8s.io" && len(app.Status.Summary.ExternalURLs) == 0:
-			obj, err := c.Get(ctx, ref)
-			if err != nil {
-				return nil, err
-			}
+		ingress := r.Kind == "Ingress" && r.Group == "networking.k8s.io"
+		if !ingress && (r.Kind != "Service" || r.Group != "") {
+			continue
+		}
+		obj, err := x.via.object(ctx, app, refOf(r))
+		if err != nil {
+			return nil, err
+		}
+		if ingress {
 			out = append(out, hosts(obj)...)
-		case r.Kind == "Service" && r.Group == "":
-			obj, err := c.Get(ctx, ref)
-			if err != nil {
-				return nil, err
-			}
+		} else {
 			inside = append(inside, internal(obj)...)
 		}
 	}

@@ -39,20 +39,37 @@ func windowed(message string) action {
 
 var commit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
-// delivers reports whether live revisions are what is wanted. Names (branches, tags) are resolved by Argo CD: only a commit can be compared.
-func delivers(w wanted, revision string, revisions []string) bool {
-	if !commit.MatchString(w.Revision) {
-		return true
-	}
-	return revision == w.Revision || slices.Contains(revisions, w.Revision)
-}
-
 // sameRevisions reports whether the status speaks of the revisions that the operation synced.
 func sameRevisions(r *argo.SyncOperationResult, s *argo.SyncStatus) bool {
 	if len(r.Revisions) > 0 || len(s.Revisions) > 0 {
 		return slices.Equal(r.Revisions, s.Revisions)
 	}
 	return r.Revision == s.Revision
+}
+
+// sameSources reports whether what was synced came from where, and with the settings that, the Application says now.
+func sameSources(r *argo.SyncOperationResult, app *argo.Application) bool {
+	equal := func(a, b argo.ApplicationSource) bool {
+		a.TargetRevision, b.TargetRevision = "", "" // revisions are compared by themselves
+		return a.Equals(&b)
+	}
+	switch {
+	case len(r.Sources) > 0 || app.Spec.HasMultipleSources():
+		return slices.EqualFunc(r.Sources, app.Spec.Sources, equal)
+	case r.Source.IsZero(): // not told
+		return true
+	}
+	return equal(r.Source, app.Spec.GetSource())
+}
+
+// comparesSpec reports whether the status speaks of the sources that the Application names now.
+func comparesSpec(app *argo.Application) bool {
+	c := app.Status.Sync.ComparedTo
+	if app.Spec.HasMultipleSources() {
+		return slices.EqualFunc(c.Sources, app.Spec.Sources, func(a, b argo.ApplicationSource) bool { return a.Equals(&b) })
+	}
+	source := app.Spec.GetSource()
+	return c.Source.Equals(&source)
 }
 
 // progress is one line on where an Application stands.

@@ -7,13 +7,10 @@ package syncargocd
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
-	"github.com/argoproj/gitops-engine/pkg/health"
 
 	"pipectl.dev/kube"
 	"pipectl.dev/steps"
@@ -22,19 +19,36 @@ import (
 
 const example = `
 cluster: {context: kind}
-apps: [{name: database}, {name: shop, dependsOn: [database]}]
+apps:
+  - {name: database}
+  - {name: shop, dependsOn: [database]}
+  - {group: frontends, selector: "tier=front", dependsOn: [shop]}
 healthyFor: 20s
 `
 
-const doc = `For each Application, by its custom resource: operations of others are waited for; Argo CD compares with Git anew; what is Synced and
-Healthy then is left alone and no operation is written; else a sync is requested under pipectl's own id, followed to its end, compared
-once more, and believed when the revision that was synced is the one compared, nothing is out of sync, and it has been healthy for
-healthyFor. Errors that Argo CD reports as conditions fail early, once they have outlived a hard refresh.
+const doc = `For each Application: operations of others are waited for; Argo CD compares with Git anew; what is Synced and Healthy then is left
+alone and no operation is written; else a sync is requested under pipectl's own id, followed to its end, and believed when a comparison
+made since is of the revision that was synced, nothing is out of sync, and it has been healthy for healthyFor. What a comparison of the
+last minute found out of sync is not compared before the sync again. Errors that Argo CD reports as conditions fail early, once they have
+outlived a hard refresh; so do pods without an image and crash loops, once they have lasted for degradedGrace.
 
-A sync window that is closed is exit 13. On a timeout only pipectl's own operation is stopped. An Application that does not exist yet is
-waited for, since an app of apps may be about to bring it.
+There are two ways to Argo CD. cluster: its custom resources, by kubeconfig; the role needs get, list, watch and patch on
+applications.argoproj.io, and get on appprojects.argoproj.io to know sync windows beforehand. server: the REST API of argocd-server, with
+the token of an account or a project role that may get and sync the Applications. Results are the same; only by server does a plan name
+the fields that would change, and only by cluster can down stop anything.
 
-plan marks the Applications for a refresh, so that it compares with Git as it is, and changes nothing else.
+A sync window that is closed is exit 13, with the time it opens; nothing is left waiting in it. On a timeout only pipectl's own operation
+is stopped. An Application that does not exist yet is waited for, since an app of apps may be about to bring it.
+
+want.pushed is for a busy repository: the commit that was pushed, or whatever the branch has become since, must be live; git ls-remote,
+from where pipectl runs, says what it has become. A revision other than the one that the Application follows is synced, but Argo CD goes
+on comparing with the latter: drift from the former cannot be seen.
+
+plan marks the Applications for a refresh, so that it compares with Git as it is, and changes nothing else. Where Argo CD's application
+controller is scaled to 0 it says so and asks nothing; run starts one that down has stopped, and is exit 10 for one that somebody else has.
+
+Argo CD 2.14 and 3 are tested. Applications in other namespaces than Argo CD's need ` + "`application.namespaces`" + ` there, and for the way by
+server the ClusterRole that Argo CD's documentation adds for it.
 
 down stops Argo CD's application controller, then scales Deployments and StatefulSets of the Applications to 0 and waits until their pods
 are gone. The next run starts them again.`
@@ -69,69 +83,20 @@ func (s *step) shorten(sp *Spec) (note string) {
 	return note
 }
 
-// session is one use of the step on one cluster; its feed runs until close.
-type session struct {
-	client *kube.Client
-	feed   *feed
-	spec   Spec
-	env    steps.Env
-	close  func()
-}
-
-func (s *step) open(ctx context.Context, env steps.Env, sp Spec) (*session, error) {
-	client, err := s.kube(ctx, kube.Relative(sp.Cluster, env.Dir))
-	if err != nil {
-		return nil, err
-	}
-	f, err := newFeed(client, sp.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	inner, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() { defer close(ended); f.run(inner) }()
-	x := &session{client: client, feed: f, spec: sp, env: env, close: func() { cancel(); <-ended }}
-	first, stop := context.WithTimeout(ctx, 15*time.Second)
-	defer stop()
-	select {
-	case <-f.listed:
-		return x, nil
-	case <-first.Done():
-		x.close()
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		_, err := f.api.List(ctx, listOne)
-		if err == nil {
-			err = context.DeadlineExceeded
-		}
-		return nil, kube.Explain(err)
-	}
-}
-
-func (x *session) driver(a App, write bool) *driver {
-	sp := x.spec
-	return &driver{client: x.client, feed: x.feed, name: a.Name, options: sp.SyncOptions, write: write, want: wanted{
-		RunID: ids(x.env), Revision: a.Revision, Prune: sp.Prune, HealthyFor: sp.HealthyFor.Duration, DegradedGrace: sp.DegradedGrace.Duration,
-		Appear: sp.Appear.Duration, Timeout: sp.Timeout.Duration,
-	}}
-}
-
-// planWithin bounds how long a plan waits for Argo CD's comparison.
-const planWithin = 20 * time.Second
+// planWithin bounds how long a plan waits for Argo CD's comparison, and planUnseen does where its controller was not found.
+const (
+	planWithin = 20 * time.Second
+	planUnseen = 5 * time.Second
+)
 
 // Plan compares all Applications with Git at once. One that cannot be judged now, for whatever reason, is one to sync: Apply will say.
 func (s *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Outputs], error) {
 	s.shorten(&sp)
-	changes := make([]steps.Change, len(sp.Apps))
-	for i, a := range sp.Apps {
-		changes[i] = steps.Change{Kind: "argocd:Application", Name: a.Name, Action: reconcile.Update}
-	}
-	p := steps.Plan[Outputs]{Changes: changes, Forecast: steps.Forecast{Seconds: 30 + sp.HealthyFor.Seconds()}}
+	p := steps.Plan[Outputs]{Forecast: steps.Forecast{Seconds: 30 + sp.HealthyFor.Seconds()}}
 	x, err := s.open(ctx, env, sp)
 	if kube.HasCode(err, kube.CodeKindNotServed) {
-		for i := range changes {
-			changes[i].Drift = []string{"Argo CD is not installed yet"}
+		for _, a := range sp.Apps {
+			p.Changes = append(p.Changes, entryChange(a, "Argo CD is not installed yet"))
 		}
 		return p, nil
 	}
@@ -139,74 +104,17 @@ func (s *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 		return steps.Plan[Outputs]{}, err
 	}
 	defer x.close()
-	outcomes, err := x.compare(ctx, changes)
-	if err != nil {
+	if p.Changes, err = x.compare(ctx); err != nil {
 		return steps.Plan[Outputs]{}, err
 	}
-	for _, c := range changes {
+	for _, c := range p.Changes {
 		if c.Action != reconcile.Keep {
 			return p, nil
 		}
 	}
-	out, err := x.outputs(ctx, outcomes)
+	out, err := x.outputs(ctx)
 	p.Outputs, p.Forecast.Seconds = &out, 0
 	return p, err
-}
-
-// compare fills in what each Application's change is.
-func (x *session) compare(ctx context.Context, changes []steps.Change) (map[string]outcome, error) {
-	short, cancel := context.WithTimeout(ctx, planWithin)
-	defer cancel()
-	var mu sync.Mutex
-	outcomes := map[string]outcome{}
-	var wg sync.WaitGroup
-	for i, a := range x.spec.Apps {
-		wg.Go(func() {
-			o, err := x.driver(a, false).run(short)
-			mu.Lock()
-			defer mu.Unlock()
-			outcomes[a.Name] = o
-			switch {
-			case err == nil && !o.needed:
-				if stopped := x.stopped(short, o.app); stopped != "" {
-					changes[i].Drift = []string{stopped}
-				} else {
-					changes[i].Action = reconcile.Keep
-				}
-			case o.app == nil:
-				changes[i].Drift = []string{"does not exist yet"}
-			case err != nil && !errors.Is(err, context.DeadlineExceeded):
-				changes[i].Drift = []string{err.Error()}
-			default:
-				changes[i].Drift = difference(o.app, a)
-			}
-			if o.app != nil {
-				changes[i].ID = string(o.app.UID)
-			}
-		})
-	}
-	wg.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return outcomes, nil
-}
-
-func difference(app *argo.Application, a App) []string {
-	var out []string
-	if app.Status.Sync.Status != argo.SyncStatusCodeSynced {
-		out = append(out, "sync: have "+string(app.Status.Sync.Status)+", want Synced"+outOfSync(app))
-	}
-	if !delivers(wanted{Revision: a.Revision}, app.Status.Sync.Revision, app.Status.Sync.Revisions) {
-		out = append(out, "revision: have "+app.Status.Sync.Revision+", want "+a.Revision)
-	}
-	if app.Status.Health.Status != health.HealthStatusHealthy {
-		out = append(out, "health: have "+string(app.Status.Health.Status)+", want Healthy"+sickResources(app))
-	}
-	if len(out) == 0 {
-		out = []string{progress(app)}
-	}
-	return out
 }
 
 // Apply starts what down stopped, then syncs all Applications in order.
@@ -219,104 +127,62 @@ func (s *step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, erro
 		return Outputs{}, err
 	}
 	defer x.close()
+	if err := x.awake(ctx); err != nil {
+		return Outputs{}, err
+	}
 	if err := x.resume(ctx); err != nil {
 		return Outputs{}, err
 	}
-	var mu sync.Mutex
-	outcomes := map[string]outcome{}
-	err = inOrder(ctx, sp.Apps, sp.MaxParallel, func(ctx context.Context, a App) error {
-		o, err := x.sync(ctx, a)
-		mu.Lock()
-		defer mu.Unlock()
-		outcomes[a.Name] = o
-		return err
-	})
-	if err != nil {
+	errs := inOrder(ctx, sp.Apps, func(ctx context.Context, i int) error { return x.entry(ctx, sp.Apps[i]) })
+	var own []error
+	for _, err := range errs {
+		if many, ok := err.(interface{ Unwrap() []error }); ok { // of an entry that is several Applications
+			own = append(own, many.Unwrap()...)
+		} else {
+			own = append(own, err)
+		}
+	}
+	if err := together(own, max(len(x.outcomes), len(own))); err != nil {
 		return Outputs{}, err
 	}
-	return x.outputs(ctx, outcomes)
-}
-
-// sync works on one Application and reports on it.
-func (x *session) sync(ctx context.Context, a App) (outcome, error) {
-	change := steps.Change{Kind: "argocd:Application", Name: a.Name, Action: reconcile.Update}
-	expect := 30*time.Second + x.spec.HealthyFor.Duration
-	began := time.Now()
-	say := func(p reconcile.Phase, detail string, err error) {
-		x.env.Report(steps.Progress{Change: change, Phase: p, Detail: detail, Elapsed: time.Since(began), Expect: expect, Err: err})
-	}
-	d := x.driver(a, true)
-	last, at, started := "", time.Time{}, false
-	d.report = func(detail string, _ time.Duration) {
-		if detail == last && time.Since(at) < heartbeat {
-			return
-		}
-		if !started {
-			started = true
-			say(reconcile.Start, detail, nil)
-		}
-		last, at = detail, time.Now()
-		say(reconcile.Wait, detail, nil)
-	}
-	if obj, _ := x.feed.get(a.Name); obj != nil {
-		change.ID = string(obj.GetUID())
-		if err := x.resumeWorkloads(ctx, a.Name); err != nil {
-			return outcome{}, err
-		}
-	}
-	o, err := d.run(ctx)
-	if err != nil {
-		say(reconcile.Failed, "", err)
-		return o, err
-	}
-	if !o.changed {
-		change.Action = reconcile.Keep
-	}
-	change.ID = string(o.app.UID)
-	say(reconcile.Done, progress(o.app), nil)
-	return o, nil
-}
-
-func (x *session) outputs(ctx context.Context, outcomes map[string]outcome) (Outputs, error) {
-	out := Outputs{Apps: map[string]AppResult{}, URLs: map[string]string{}}
-	for name, o := range outcomes {
-		r, url, err := result(ctx, x.client, o)
-		if err != nil {
-			return Outputs{}, err
-		}
-		out.Apps[name], out.URLs[name] = r, url
-	}
-	return out, nil
+	return x.outputs(ctx)
 }
 
 // Observe tells of Applications as they stand, without asking for a refresh. They are there when each has been synced once.
 func (s *step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bool, error) {
-	if sp.Cluster.IsZero() || env.Unknown("cluster") || env.Unknown("apps") {
+	if sp.Cluster.IsZero() && sp.Server == nil || env.Unknown("cluster") || env.Unknown("server") || env.Unknown("apps") {
 		return Outputs{}, false, nil
 	}
-	client, err := s.kube(ctx, kube.Relative(sp.Cluster, env.Dir))
-	if kube.HasCode(err, kube.CodeClusterNotFound) {
+	x, err := s.open(ctx, env, sp)
+	if kube.HasCode(err, kube.CodeClusterNotFound) || kube.HasCode(err, kube.CodeKindNotServed) {
 		return Outputs{}, false, nil
 	}
 	if err != nil {
 		return Outputs{}, false, err
 	}
-	x := &session{client: client}
-	outcomes := map[string]outcome{}
+	defer x.close()
+	all, _ := x.feed.all()
 	for _, a := range sp.Apps {
-		obj, err := client.Get(ctx, kube.ApplicationRef(sp.Namespace, a.Name))
-		if err != nil || obj == nil {
-			return Outputs{}, false, err
-		}
-		app, err := typed(obj)
-		if err != nil {
-			return Outputs{}, false, err
-		}
-		if app.Status.Sync.Status != argo.SyncStatusCodeSynced {
+		found := selected(a, all, sp.Namespace, x.named)
+		if len(found) < max(a.Expect, 1) {
 			return Outputs{}, false, nil
 		}
-		outcomes[a.Name] = outcome{app: app}
+		for _, n := range found {
+			app, _ := x.feed.get(n)
+			if app == nil || app.Status.Sync.Status != argo.SyncStatusCodeSynced && a.Revision == "" && len(a.Revisions) == 0 {
+				return Outputs{}, false, nil
+			}
+			x.outcomes[n] = outcome{app: app}
+		}
 	}
-	out, err := x.outputs(ctx, outcomes)
+	out, err := x.outputs(ctx)
 	return out, err == nil, err
+}
+
+func entryChange(a App, why string) steps.Change {
+	c := steps.Change{Kind: "argocd:Application", Name: a.Name, Action: reconcile.Update, Drift: []string{why}}
+	if a.Name == "" {
+		c.Kind, c.Name = "argocd:Applications", a.String()
+	}
+	return c
 }
