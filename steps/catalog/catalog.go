@@ -31,7 +31,7 @@ type Deps struct {
 func All(d Deps) []steps.Definition {
 	return []steps.Definition{
 		datavolume.New(d.AWS),
-		provisioneks.New(d.AWS),
+		provisioneks.New(d.AWS, d.Kube),
 		bindirsa.New(d.AWS, d.Kube),
 		installaddon.New(d.AWS, d.Kube),
 		applymanifests.New(d.AWS, d.Kube),
