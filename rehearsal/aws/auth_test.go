@@ -213,7 +213,11 @@ func TestAssumeRoleWithWebIdentityAnswersAsSTSDoes(t *testing.T) {
 				t.Errorf("%s: got %q, want %q", name, got, tt.want)
 			}
 		}
-		forged := must(emu.NewStandIn().Sign(claims(nil)))(t)
+		other := emu.NewStandIn()
+		if err := other.Rotate(); err != nil {
+			t.Fatal(err)
+		}
+		forged := must(other.Sign(claims(nil)))(t)
 		if got := code(t, assume(s.irsaRole, forged)); got != "InvalidIdentityToken" {
 			t.Errorf("a token of another key: got %q", got)
 		}

@@ -1,5 +1,5 @@
 // Package aws is the cloud of a rehearsal: an emulator of the AWS calls that pipectl makes (EC2, EKS, IAM, STS, SSM,
-// Service Quotas) with SigV4, owner state, realistic durations on a scaled clock, eventual consistency and faults.
+// Service Quotas, load balancers of both generations, CloudWatch Logs) with SigV4, owner state, realistic durations on a scaled clock, eventual consistency and faults.
 // The unmodified SDK talks to it, over loopback HTTP (Cloud is an http.Handler) or in process (RoundTripper).
 //
 // In a testing/synctest bubble use http.Client{Transport: cloud.RoundTripper()}: all durations are plain timers, so that
@@ -50,6 +50,8 @@ type Options struct {
 	Latency time.Duration
 	// PageSize caps every page, also where the client asked for more or for all. 0: only what the client asks.
 	PageSize int
+	// ClientIP is the public address that clients seem to come from; default 198.51.100.7.
+	ClientIP string
 	// Today is the emulated date that version support is computed from; zero is 2026-11-22.
 	Today time.Time
 	// Durations overrides single durations, see DefaultDurations for the keys.
@@ -58,6 +60,8 @@ type Options struct {
 	Quotas map[string]float64
 	// Policies restricts a principal (user or role ARN) to actions such as "ec2:Describe*"; a principal not named may do all.
 	Policies map[string][]string
+	// IdentityPolicies gives a principal (user or role ARN) a policy document that its calls are held to: actions, resources, conditions.
+	IdentityPolicies map[string]string
 	// EvaluateRoles makes sessions of roles answer to the policies attached to the role. On in rehearsals.
 	EvaluateRoles bool
 	World         World
@@ -97,6 +101,7 @@ type Instance struct {
 	Zone      string            `json:"zone"`
 	Type      string            `json:"type"`
 	SubnetID  string            `json:"subnetID"`
+	RootDisk  string            `json:"rootDisk,omitempty"` // its root volume, of a seeded one
 	Labels    map[string]string `json:"labels,omitempty"`
 	Taints    []Taint           `json:"taints,omitempty"`
 }
@@ -139,6 +144,12 @@ type Cloud struct {
 	iam iamState
 	eks map[string]*cluster
 	ssm map[string]*parameter
+	s3  map[string]*bucket
+
+	balancers   []*balancer
+	loneTargets []*targetGroup // whose load balancer is gone
+	logs        map[string]*logGroup
+	keys        map[string]*key
 }
 
 // New makes an empty account. Close it.
@@ -148,6 +159,9 @@ func New(opt Options) *Cloud {
 	}
 	if opt.Region == "" {
 		opt.Region = FixtureRegion
+	}
+	if opt.ClientIP == "" {
+		opt.ClientIP = "198.51.100.7"
 	}
 	if opt.Speed <= 0 {
 		opt.Speed = 1
@@ -159,7 +173,7 @@ func New(opt Options) *Cloud {
 		opt: opt, world: opt.World, start: time.Now(),
 		rand:   rand.New(rand.NewPCG(uint64(opt.Seed), 0x9e3779b97f4a7c15)),
 		timers: map[*time.Timer]struct{}{}, access: map[string]*AccessKey{}, tokens: map[string]idempotent{}, seeded: map[string]bool{},
-		eks: map[string]*cluster{}, ssm: map[string]*parameter{},
+		eks: map[string]*cluster{}, ssm: map[string]*parameter{}, logs: map[string]*logGroup{}, keys: map[string]*key{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends by Close: an account outlives any one call
 	c.initEC2()

@@ -23,6 +23,7 @@ var defaultDurations = map[string]time.Duration{
 	"ec2:ModifyVolume":         30 * time.Second,
 	"ec2:CreateSnapshot":       60 * time.Second,
 	"ec2:TerminateInstances":   40 * time.Second,
+	"elb:ReleaseInterfaces":    15 * time.Second,
 	"eks:CreateCluster":        510 * time.Second,
 	"eks:DeleteCluster":        150 * time.Second,
 	"eks:UpdateClusterConfig":  120 * time.Second,

@@ -141,8 +141,12 @@ func (c *Cloud) describeAddresses(req *request) (any, error) {
 		"instance-id": one(func(a *address) string { return a.instance }), "domain": one(func(*address) string { return "vpc" }),
 	}
 	return describe(c, req, &c.ec2.addresses, "AllocationId", "addressesSet", filters, func(a *address) node {
-		return group("", el("publicIp", a.ip), el("allocationId", a.id), el("domain", "vpc"), opt("associationId", a.association),
-			opt("networkInterfaceId", a.eni), opt("instanceId", a.instance), el("networkBorderGroup", c.opt.Region), tagSet(a.tags))
+		held := []node{}
+		if e, ok := c.ec2.interfaces.find(a.eni); ok {
+			held = append(held, el("networkInterfaceOwnerId", c.opt.Account), el("privateIpAddress", e.ip))
+		}
+		return group("", append(held, el("publicIp", a.ip), el("allocationId", a.id), el("domain", "vpc"), opt("associationId", a.association),
+			opt("networkInterfaceId", a.eni), opt("instanceId", a.instance), el("networkBorderGroup", c.opt.Region), tagSet(a.tags))...)
 	})
 }
 
@@ -235,7 +239,16 @@ func (c *Cloud) natNodes(n *nat) []node {
 		out = append(out, el("deleteTime", n.deleted))
 	}
 	return append(out, items("natGatewayAddressSet", group("", opt("allocationId", n.allocation), opt("networkInterfaceId", n.eni),
-		opt("publicIp", n.publicIP), opt("privateIp", n.privateIP), el("isPrimary", true), el("status", "succeeded"))))
+		opt("publicIp", n.publicIP), opt("privateIp", n.privateIP), el("isPrimary", true), el("status", "succeeded"),
+		opt("associationId", c.associationOf(n)))))
+}
+
+// associationOf is the id under which a NAT gateway holds its address.
+func (c *Cloud) associationOf(n *nat) string {
+	if a, ok := c.ec2.addresses.find(n.allocation); ok && a.eni == n.eni {
+		return a.association
+	}
+	return ""
 }
 
 func (c *Cloud) deleteNatGateway(req *request) (any, error) {

@@ -177,13 +177,14 @@ func (c *Cloud) permissionNodes(g *securityGroup, egress bool) []node {
 		if r.protocol != "-1" {
 			n = append(n, el("fromPort", r.from), el("toPort", r.to))
 		}
+		ranges, groups := items("ipRanges"), items("groups")
 		switch {
 		case r.cidr != "":
-			n = append(n, items("ipRanges", group("", el("cidrIp", r.cidr), opt("description", r.description))))
+			ranges = items("ipRanges", group("", el("cidrIp", r.cidr), opt("description", r.description)))
 		case r.group != "":
-			n = append(n, items("groups", group("", el("groupId", r.group), el("userId", c.opt.Account))))
+			groups = items("groups", group("", el("groupId", r.group), el("userId", c.opt.Account)))
 		}
-		out = append(out, group("", n...))
+		out = append(out, group("", append(n, ranges, groups, items("ipv6Ranges"), items("prefixListIds"))...))
 	}
 	return out
 }
@@ -203,7 +204,7 @@ func (c *Cloud) describeSecurityGroups(req *request) (any, error) {
 		},
 	}
 	return describe(c, req, &c.ec2.groups, "GroupId", "securityGroupInfo", filters, func(g *securityGroup) node {
-		return group("", el("groupId", g.id), el("groupName", g.name), el("groupDescription", g.description), el("vpcId", g.vpc), el("ownerId", c.opt.Account),
+		return group("", el("groupId", g.id), el("securityGroupArn", "arn:aws:ec2:"+c.opt.Region+":"+c.opt.Account+":security-group/"+g.id), el("groupName", g.name), el("groupDescription", g.description), el("vpcId", g.vpc), el("ownerId", c.opt.Account),
 			items("ipPermissions", c.permissionNodes(g, false)...), items("ipPermissionsEgress", c.permissionNodes(g, true)...), tagSet(g.tags))
 	})
 }

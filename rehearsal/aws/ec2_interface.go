@@ -1,5 +1,11 @@
 package aws
 
+import (
+	"crypto/sha256"
+	"net"
+	"strings"
+)
+
 var interfaceOperations = map[string]operation{
 	"DescribeNetworkInterfaces": reads((*Cloud).describeNetworkInterfaces),
 	"DeleteNetworkInterface":    writes((*Cloud).deleteNetworkInterface, "NetworkInterfaceId"),
@@ -45,15 +51,27 @@ func (c *Cloud) interfaceNode(e *networkInterface) node {
 	n := group("", el("networkInterfaceId", e.id), el("subnetId", e.subnet), el("vpcId", e.vpc), el("availabilityZone", e.zone),
 		el("description", e.description), el("ownerId", c.opt.Account), el("requesterManaged", e.managed), opt("requesterId", e.requester),
 		el("status", e.status), el("interfaceType", e.kind2), el("privateIpAddress", e.ip), items("groupSet", groups...), tagSet(e.tags),
-		items("privateIpAddressesSet", group("", el("privateIpAddress", e.ip), el("primary", true))))
+		el("macAddress", macOf(e.id)), el("sourceDestCheck", !e.managed), el("privateDnsName", c.privateName(e.ip)), items("ipv6AddressesSet"),
+		items("privateIpAddressesSet", group("", el("privateIpAddress", e.ip), el("privateDnsName", c.privateName(e.ip)), el("primary", true))))
 	if e.status == "in-use" {
 		n.kids = append(n.kids, group("attachment", opt("attachmentId", e.attachment), opt("instanceId", e.instance), el("instanceOwnerId", c.opt.Account),
 			el("deviceIndex", 0), el("status", "attached"), el("deleteOnTermination", true)))
 	}
 	if e.publicIP != "" {
-		n.kids = append(n.kids, group("association", el("publicIp", e.publicIP), opt("allocationId", e.allocation), el("ipOwnerId", "amazon")))
+		association := ""
+		if a, ok := c.ec2.addresses.find(e.allocation); ok {
+			association = a.association
+		}
+		n.kids = append(n.kids, group("association", el("publicIp", e.publicIP), opt("allocationId", e.allocation), el("ipOwnerId", "amazon"), opt("associationId", association),
+			el("publicDnsName", "ec2-"+strings.ReplaceAll(e.publicIP, ".", "-")+"."+c.opt.Region+".compute.amazonaws.com")))
 	}
 	return n
+}
+
+// macOf makes the hardware address of an interface from its id.
+func macOf(id string) string {
+	h := sha256.Sum256([]byte(id))
+	return net.HardwareAddr(append([]byte{0x02}, h[:5]...)).String()
 }
 
 func (c *Cloud) deleteNetworkInterface(req *request) (any, error) {

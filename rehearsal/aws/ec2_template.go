@@ -139,7 +139,7 @@ func (c *Cloud) templateNode(name string, t *launchTemplate) node {
 
 func (c *Cloud) templateVersionNode(name string, t *launchTemplate, v templateVersion) node {
 	return group(name, el("launchTemplateId", t.id), el("launchTemplateName", t.name), el("versionNumber", v.number), opt("versionDescription", v.description),
-		el("createTime", v.created), el("defaultVersion", v.number == t.defaultVersion), group("launchTemplateData", v.data...))
+		el("createTime", v.created), el("createdBy", "arn:aws:iam::"+c.opt.Account+":root"), el("defaultVersion", v.number == t.defaultVersion), group("launchTemplateData", v.data...))
 }
 
 func (c *Cloud) modifyLaunchTemplate(req *request) (any, error) {

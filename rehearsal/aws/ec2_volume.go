@@ -28,6 +28,9 @@ func number(req *request, name string, dflt int) (int, error) {
 	return n, nil
 }
 
+// defaultEBSKey is the id of the account's own key for EBS, which volumes tell where none was asked for.
+const defaultEBSKey = "00000000-0000-4000-8000-0000000000eb"
+
 func (c *Cloud) createVolume(req *request) (any, error) {
 	token := req.form.Get("ClientToken")
 	id, err := c.once(req, token, func(id string) bool { _, ok := c.ec2.volumes.find(id); return ok })
@@ -79,6 +82,9 @@ func (c *Cloud) volumeFrom(req *request) (*volume, error) {
 			return nil, fail("IncorrectState", "Snapshot is in invalid state - %s", s.state)
 		}
 		dflt, v.encrypted = s.size, v.encrypted || s.encrypted
+	}
+	if v.encrypted && v.kms == "" {
+		v.kms = "arn:aws:kms:" + c.opt.Region + ":" + c.opt.Account + ":key/" + defaultEBSKey
 	}
 	if v.size, err = number(req, "Size", dflt); err != nil {
 		return nil, err

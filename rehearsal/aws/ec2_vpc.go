@@ -176,7 +176,8 @@ func (c *Cloud) subnetNodes(sn *subnet) []node {
 	return []node{el("subnetId", sn.id), el("subnetArn", c.arn("ec2", "subnet/"+sn.id)), el("state", sn.state), el("vpcId", sn.vpc),
 		el("ownerId", c.opt.Account), el("cidrBlock", sn.cidr.String()), el("availableIpAddressCount", sn.free()),
 		el("availabilityZone", sn.zone), el("availabilityZoneId", c.zoneID(sn.zone)), el("defaultForAz", false),
-		el("mapPublicIpOnLaunch", sn.publicIP), el("assignIpv6AddressOnCreation", false), tagSet(sn.tags)}
+		el("mapPublicIpOnLaunch", sn.publicIP), el("assignIpv6AddressOnCreation", false), el("ipv6Native", false), items("ipv6CidrBlockAssociationSet"),
+		group("privateDnsNameOptionsOnLaunch", el("hostnameType", "ip-name"), el("enableResourceNameDnsARecord", false), el("enableResourceNameDnsAAAARecord", false)), tagSet(sn.tags)}
 }
 
 func (c *Cloud) describeSubnets(req *request) (any, error) {

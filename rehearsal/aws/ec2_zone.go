@@ -110,7 +110,7 @@ func (c *Cloud) describeAvailabilityZones(req *request) (any, error) {
 	}
 	var out []node
 	for _, z := range rows {
-		out = append(out, group("", el("zoneName", z.name), el("zoneId", z.zid), el("zoneState", "available"), el("zoneType", z.kind2),
+		out = append(out, group("", items("messageSet"), el("zoneName", z.name), el("zoneId", z.zid), el("zoneState", "available"), el("zoneType", z.kind2),
 			el("optInStatus", z.optIn), el("regionName", c.opt.Region), el("groupName", c.opt.Region), el("networkBorderGroup", c.opt.Region)))
 	}
 	return []node{items("availabilityZoneInfo", out...)}, nil

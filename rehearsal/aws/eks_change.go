@@ -78,37 +78,54 @@ func (cl *cluster) updatable() error {
 	return failStatus(409, "ResourceInUseException", "Cluster %s is not in ACTIVE state but %s", cl.name, cl.status)
 }
 
-func (c *Cloud) updateClusterConfig(req *request) (any, error) {
+// clusterChange is an update of a cluster: what describeUpdate calls it, how long it takes, and what it does in the end.
+type clusterChange struct {
+	kind   string
+	params map[string]string
+	takes  string // name of a duration
+	apply  func()
+}
+
+// changeCluster is what all updates of a cluster have in common: one at a time, and one for each client token. decide refuses, or says what
+// is to be done.
+func (c *Cloud) changeCluster(req *request, decide func(cl *cluster) (clusterChange, error)) (any, error) {
 	cl, err := c.clusterOf(req)
 	if err != nil {
 		return nil, err
 	}
-	b := req.body
-	token := text(b, "clientRequestToken")
+	token := text(req.body, "clientRequestToken")
 	if id, err := c.once(req, token, func(id string) bool { return cl.updates[id] != nil }); err != nil || id != "" {
 		return clusterUpdate(cl, id), err
 	}
 	if err := cl.updatable(); err != nil {
 		return nil, err
 	}
-	var kinds []string
-	for _, k := range []string{"resourcesVpcConfig", "logging", "accessConfig", "upgradePolicy", "zonalShiftConfig", "computeConfig", "deletionProtection"} {
-		if b[k] != nil {
-			kinds = append(kinds, k)
-		}
-	}
-	if len(kinds) != 1 {
-		return nil, fail("InvalidParameterException", "Only one type of update can be allowed at a time, got %v", kinds)
-	}
-	kind, apply, err := c.configChange(cl, kinds[0], b)
+	change, err := decide(cl)
 	if err != nil {
 		return nil, err
 	}
-	u := c.startUpdate(req, cl, kind, nil)
+	u := c.startUpdate(req, cl, change.kind, change.params)
 	c.remember(req, token, u.id)
 	cl.status = "UPDATING"
-	c.spend(req, "eks:UpdateClusterConfig", cl.arn, nil, func() { apply(); cl.status, u.status = "ACTIVE", "Successful" })
+	c.spend(req, change.takes, cl.arn, nil, func() { change.apply(); cl.status, u.status = "ACTIVE", "Successful" })
 	return u.doc(), nil
+}
+
+func (c *Cloud) updateClusterConfig(req *request) (any, error) {
+	return c.changeCluster(req, func(cl *cluster) (clusterChange, error) {
+		b := req.body
+		var kinds []string
+		for _, k := range []string{"resourcesVpcConfig", "logging", "accessConfig", "upgradePolicy", "zonalShiftConfig", "computeConfig", "deletionProtection"} {
+			if b[k] != nil {
+				kinds = append(kinds, k)
+			}
+		}
+		if len(kinds) != 1 {
+			return clusterChange{}, fail("InvalidParameterException", "Only one type of update can be allowed at a time, got %v", kinds)
+		}
+		kind, apply, err := c.configChange(cl, kinds[0], b)
+		return clusterChange{kind: kind, takes: "eks:UpdateClusterConfig", apply: func() { apply(); c.writeLogs(cl) }}, err
+	})
 }
 
 func clusterUpdate(cl *cluster, id string) any {
@@ -164,23 +181,25 @@ func same(a, b map[string]any, keys ...string) bool {
 }
 
 func (c *Cloud) updateClusterVersion(req *request) (any, error) {
-	cl, err := c.clusterOf(req)
-	if err != nil {
-		return nil, err
-	}
-	if err := cl.updatable(); err != nil {
-		return nil, err
-	}
-	to, from := versionNamed(text(req.body, "version")), versionNamed(cl.version)
-	if to == nil || to.status(c.opt.Today) == "UNSUPPORTED" || to.minor() != from.minor()+1 {
-		return nil, fail("InvalidParameterException", "Unsupported Kubernetes minor version update from %s to %s", cl.version, text(req.body, "version"))
-	}
-	u := c.startUpdate(req, cl, "VersionUpdate", map[string]string{"Version": to.name, "PlatformVersion": to.platform})
-	cl.status = "UPDATING"
-	c.spend(req, "eks:UpdateClusterVersion", cl.arn, nil, func() {
-		cl.version, cl.status, u.status, cl.doc["platformVersion"] = to.name, "ACTIVE", "Successful", to.platform
+	return c.changeCluster(req, func(cl *cluster) (clusterChange, error) {
+		to, from := versionNamed(text(req.body, "version")), versionNamed(cl.version)
+		if to == nil || to.status(c.opt.Today) == "UNSUPPORTED" || to.minor() != from.minor()+1 {
+			return clusterChange{}, fail("InvalidParameterException", "Unsupported Kubernetes minor version update from %s to %s", cl.version, text(req.body, "version"))
+		}
+		var behind []string
+		for _, name := range sortedKeys(cl.groups) {
+			if g := cl.groups[name]; g.ami != "CUSTOM" && text(g.doc, "version") != cl.version {
+				behind = append(behind, name)
+			}
+		}
+		if len(behind) > 0 {
+			return clusterChange{}, fail("InvalidRequestException", "Nodegroups %s must be updated to match cluster version %s before updating cluster version", strings.Join(behind, ", "), cl.version)
+		}
+		return clusterChange{
+			kind: "VersionUpdate", params: map[string]string{"Version": to.name, "PlatformVersion": to.platform}, takes: "eks:UpdateClusterVersion",
+			apply: func() { cl.version, cl.doc["platformVersion"] = to.name, to.platform },
+		}, nil
 	})
-	return u.doc(), nil
 }
 
 func (c *Cloud) describeUpdate(req *request) (any, error) {

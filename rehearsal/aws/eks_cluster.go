@@ -34,15 +34,16 @@ type update struct {
 }
 
 var clusterOperations = map[string]operation{
-	"CreateCluster":           writes((*Cloud).createCluster, "name", "roleArn", "resourcesVpcConfig"),
-	"DescribeCluster":         reads((*Cloud).describeCluster),
-	"ListClusters":            reads((*Cloud).listClusters),
-	"DeleteCluster":           writes((*Cloud).deleteCluster),
-	"UpdateClusterConfig":     writes((*Cloud).updateClusterConfig),
-	"UpdateClusterVersion":    writes((*Cloud).updateClusterVersion, "version"),
-	"DescribeClusterVersions": reads((*Cloud).describeClusterVersions),
-	"DescribeUpdate":          reads((*Cloud).describeUpdate),
-	"ListUpdates":             reads((*Cloud).listUpdates),
+	"CreateCluster":             writes((*Cloud).createCluster, "name", "roleArn", "resourcesVpcConfig"),
+	"DescribeCluster":           reads((*Cloud).describeCluster),
+	"ListClusters":              reads((*Cloud).listClusters),
+	"DeleteCluster":             writes((*Cloud).deleteCluster),
+	"UpdateClusterConfig":       writes((*Cloud).updateClusterConfig),
+	"AssociateEncryptionConfig": writes((*Cloud).associateEncryptionConfig, "encryptionConfig"),
+	"UpdateClusterVersion":      writes((*Cloud).updateClusterVersion, "version"),
+	"DescribeClusterVersions":   reads((*Cloud).describeClusterVersions),
+	"DescribeUpdate":            reads((*Cloud).describeUpdate),
+	"ListUpdates":               reads((*Cloud).listUpdates),
 }
 
 func (c *Cloud) clusterNamed(name string) (*cluster, error) {
@@ -98,6 +99,9 @@ func (c *Cloud) createCluster(req *request) (any, error) {
 		return nil, err
 	}
 	if err := c.checkRole(text(b, "roleArn"), "eks.amazonaws.com", []string{"AmazonEKSClusterPolicy"}); err != nil {
+		return nil, err
+	}
+	if err := c.checkEncryption(b); err != nil {
 		return nil, err
 	}
 	c.ensureLinkedRole("eks.amazonaws.com")
@@ -209,6 +213,7 @@ func (c *Cloud) finishCluster(ctx context.Context, cl *cluster) {
 	}
 	cl.status = "ACTIVE"
 	cl.doc["endpoint"] = endpoint
+	c.writeLogs(cl)
 	cl.doc["certificateAuthority"] = map[string]any{"data": ca}
 	cl.doc["identity"] = map[string]any{"oidc": map[string]any{"issuer": cl.issuer}}
 	if cl.creator != "" && cl.mode != "CONFIG_MAP" {

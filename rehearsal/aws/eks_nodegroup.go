@@ -180,7 +180,7 @@ func (c *Cloud) join(cl *cluster, g *nodegroup, start time.Time) {
 	if g.status != "CREATING" || c.eks[cl.name] != cl {
 		return
 	}
-	if problem := c.joinProblem(g); problem != "" {
+	if problem := c.joinProblem(cl, g); problem != "" {
 		if time.Since(start) >= c.scaled(c.nominal("eks:NodeCreationFailure")) {
 			g.failed("CREATE_FAILED", "NodeCreationFailure", "Instances failed to join the kubernetes cluster")
 			return

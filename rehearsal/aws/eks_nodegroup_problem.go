@@ -1,14 +1,15 @@
 package aws
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 )
 
 // launchProblem is why no instance would start at all.
-func (c *Cloud) launchProblem(g *nodegroup, doomed bool) (code, message string) {
-	if doomed {
-		return "AsgInstanceLaunchFailures", "Could not launch On-Demand Instances. InsufficientInstanceCapacity - We currently do not have sufficient " + g.types[0] +
-			" capacity in the Availability Zone you requested. Our system will be working on provisioning additional capacity. Launching EC2 instance failed."
+func (c *Cloud) launchProblem(g *nodegroup, doomed *Fault) (code, message string) {
+	if message := c.capacityProblem(g, doomed); message != "" {
+		return "AsgInstanceLaunchFailures", message
 	}
 	for _, id := range g.subnets {
 		sn, ok := c.ec2.subnets.find(id)
@@ -38,8 +39,43 @@ func (c *Cloud) launchProblem(g *nodegroup, doomed bool) (code, message string) 
 	return "", ""
 }
 
-// joinProblem: no way out of the subnet, or a role that cannot pull images or set up the network.
-func (c *Cloud) joinProblem(g *nodegroup) string {
+// capacityProblem words a lack of capacity as EC2 does: it names the zone, and those that still have some.
+func (c *Cloud) capacityProblem(g *nodegroup, f *Fault) string {
+	if f == nil {
+		return ""
+	}
+	const lead, tail = "Could not launch On-Demand Instances. InsufficientInstanceCapacity - We currently do not have sufficient ", " Launching EC2 instance failed."
+	typ := g.types[0]
+	if f.Zone == "" {
+		return lead + typ + " capacity in the Availability Zone you requested. Our system will be working on provisioning additional capacity." + tail
+	}
+	if !slices.ContainsFunc(g.subnets, func(id string) bool {
+		sn, ok := c.ec2.subnets.find(id)
+		return ok && sn.zone == f.Zone
+	}) {
+		return ""
+	}
+	var others []string
+	for _, z := range c.zones() {
+		if z.name != f.Zone && z.kind2 == "availability-zone" && !slices.Contains(z.lacks, strings.Split(typ, ".")[0]) {
+			others = append(others, z.name)
+		}
+	}
+	return lead + typ + " capacity in the Availability Zone you requested (" + f.Zone + "). Our system will be working on provisioning additional capacity. You can currently get " +
+		typ + " capacity by not specifying an Availability Zone in your request or choosing " + strings.Join(others, ", ") + "." + tail
+}
+
+// joinProblem: no way out of the subnet or into the endpoint, no access, or a role that cannot pull images or set up the network.
+func (c *Cloud) joinProblem(cl *cluster, g *nodegroup) string {
+	if cl.mode != "CONFIG_MAP" && cl.entries[g.role] == nil {
+		return "the node role has no access entry"
+	}
+	if a := cl.addons["vpc-cni"]; a != nil && a.status == "CREATE_FAILED" {
+		return "there is no network plugin"
+	}
+	if c.endpointShut(cl, g) {
+		return "the endpoint does not let the nodes in"
+	}
 	for _, i := range g.instances {
 		sn, ok := c.ec2.subnets.find(i.subnet)
 		if !ok || c.egress(sn) == "" {
@@ -62,4 +98,36 @@ func (c *Cloud) joinProblem(g *nodegroup) string {
 		}
 	}
 	return ""
+}
+
+// endpointShut: nodes without the private endpoint come from the address of their NAT gateway.
+func (c *Cloud) endpointShut(cl *cluster, g *nodegroup) bool {
+	net := object(cl.doc, "resourcesVpcConfig")
+	if flag(net, "endpointPrivateAccess") {
+		return false
+	}
+	for _, i := range g.instances {
+		sn, ok := c.ec2.subnets.find(i.subnet)
+		if !ok {
+			continue
+		}
+		rt := c.tableOf(sn)
+		if rt == nil {
+			continue
+		}
+		for _, r := range rt.routes {
+			n, ok := c.ec2.nats.find(r.target)
+			if !ok {
+				continue
+			}
+			ip, err := netip.ParseAddr(n.publicIP)
+			if err == nil && !slices.ContainsFunc(cidrsOf(net), func(cidr string) bool {
+				p, err := netip.ParsePrefix(cidr)
+				return err == nil && p.Contains(ip)
+			}) {
+				return true
+			}
+		}
+	}
+	return false
 }

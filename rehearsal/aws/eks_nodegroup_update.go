@@ -1,6 +1,10 @@
 package aws
 
-import "slices"
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
 
 // updatableGroup finds a node group that can take a change, or the update that the same token started.
 func (c *Cloud) updatableGroup(req *request) (*cluster, *nodegroup, *update, error) {
@@ -61,12 +65,43 @@ func (c *Cloud) updateNodegroupConfig(req *request) (any, error) {
 }
 
 func (c *Cloud) startGroupUpdate(req *request, cl *cluster, g *nodegroup, kind string, apply func()) *update {
-	u := c.startUpdate(req, cl, kind, nil)
+	u := c.startUpdate(req, cl, kind, groupParams(req.body))
 	u.group = g.name
 	c.remember(req, text(req.body, "clientRequestToken"), u.id)
 	g.status = "UPDATING"
 	c.spend(req, "eks:UpdateNodegroup", g.arn, nil, func() { apply(); g.status, u.status = "ACTIVE", "Successful" })
 	return u
+}
+
+// groupParams is how an update tells what was asked of it.
+func groupParams(body map[string]any) map[string]string {
+	out := map[string]string{}
+	labels, sizes := object(body, "labels"), object(body, "scalingConfig")
+	if add := textMap(labels, "addOrUpdateLabels"); len(add) > 0 {
+		out["LabelsToAdd"] = jsonText(add)
+	}
+	if gone := textList(labels, "removeLabels"); len(gone) > 0 {
+		out["LabelsToRemove"] = jsonText(gone)
+	}
+	for field, name := range map[string]string{"minSize": "MinSize", "maxSize": "MaxSize", "desiredSize": "DesiredSize"} {
+		if v, ok := sizes[field]; ok {
+			out[name] = jsonText(v)
+		}
+	}
+	for field, name := range map[string]string{"version": "Version", "releaseVersion": "ReleaseVersion"} {
+		if v := text(body, field); v != "" {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+func jsonText(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
 // resize launches or ends instances until the group has its desired size.
@@ -90,6 +125,37 @@ func (c *Cloud) resize(cl *cluster, g *nodegroup) {
 	}
 }
 
+// changeTemplate gives a group another version of its launch template. Whose image it is cannot change: EKS's stays EKS's.
+func (c *Cloud) changeTemplate(g *nodegroup, b map[string]any) error {
+	spec := object(b, "launchTemplate")
+	if spec == nil {
+		return nil
+	}
+	custom, was := g.ami == "CUSTOM", object(g.doc, "launchTemplate")
+	trial := *g
+	trial.ami = ""
+	request := map[string]any{"launchTemplate": spec}
+	for _, k := range []string{"version", "releaseVersion"} {
+		if v := b[k]; v != nil {
+			request[k] = v
+		}
+	}
+	if err := c.checkTemplate(&trial, request); err != nil {
+		return err
+	}
+	switch {
+	case was == nil || text(was, "id") != text(spec, "id"):
+		return fail("InvalidParameterException", "You must specify the launch template that the nodegroup was created with")
+	case custom && trial.ami != "CUSTOM":
+		return fail("InvalidParameterException", "You must specify an image id within the launch template, since your nodegroup is configured to use a custom AMI.")
+	case !custom && trial.ami == "CUSTOM":
+		return fail("InvalidParameterException", "You cannot specify an image id within the launch template, since your nodegroup is configured to use an EKS optimized AMI.")
+	}
+	g.template, g.disk, g.types = trial.template, trial.disk, trial.types
+	g.doc["launchTemplate"] = spec
+	return nil
+}
+
 // updateNodegroupVersion replaces the instances: new ones join, then the old ones leave.
 func (c *Cloud) updateNodegroupVersion(req *request) (any, error) {
 	cl, g, running, err := c.updatableGroup(req)
@@ -103,11 +169,11 @@ func (c *Cloud) updateNodegroupVersion(req *request) (any, error) {
 	if asked := text(req.body, "version"); asked != "" && asked != cl.version {
 		return nil, fail("InvalidParameterException", "Requested Nodegroup version %s is not supported for cluster version %s", asked, cl.version)
 	}
-	if spec := object(req.body, "launchTemplate"); spec != nil {
-		if err := c.checkTemplate(g, map[string]any{"launchTemplate": spec}); err != nil {
-			return nil, err
-		}
-		g.doc["launchTemplate"] = spec
+	if strings.HasPrefix(g.ami, "AL2_") && v.minor() > 32 {
+		return nil, fail("InvalidParameterException", "AMI Type %s is only supported for kubernetes versions 1.32 or earlier", g.ami)
+	}
+	if err := c.changeTemplate(g, req.body); err != nil {
+		return nil, err
 	}
 	release := text(req.body, "releaseVersion")
 	if release == "" {
@@ -115,6 +181,9 @@ func (c *Cloud) updateNodegroupVersion(req *request) (any, error) {
 	}
 	u := c.startGroupUpdate(req, cl, g, "VersionUpdate", func() {
 		g.doc["version"], g.doc["releaseVersion"] = v.name, release
+		if g.ami == "CUSTOM" {
+			g.doc["releaseVersion"] = g.template.params["ImageId"]
+		}
 		old := g.instances
 		g.instances = nil
 		c.launchNodes(cl, g, g.desired)

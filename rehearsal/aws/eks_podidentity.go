@@ -45,14 +45,22 @@ func (c *Cloud) createPodIdentity(req *request) (any, error) {
 			return nil, failStatus(409, "ResourceInUseException", "Association already exists: %s", p.id)
 		}
 	}
-	r := c.roleByARN(text(b, "roleArn"))
-	if r == nil || time.Now().Before(r.known) || !r.trusts("pods.eks.amazonaws.com", "sts:AssumeRole") || !r.trusts("pods.eks.amazonaws.com", "sts:TagSession") {
-		return nil, fail("InvalidParameterException", "Trust policy of the role %s does not allow pods.eks.amazonaws.com to assume the role and tag the session", text(b, "roleArn"))
+	if err := c.podsMayTake(text(b, "roleArn")); err != nil {
+		return nil, err
 	}
 	p := c.addPodIdentity(cl, text(b, "namespace"), text(b, "serviceAccount"), text(b, "roleArn"), textMap(b, "tags"))
 	c.remember(req, token, p.id)
 	req.created = append(req.created, p.arn)
 	return map[string]any{"association": cl.podDoc(p)}, nil
+}
+
+// podsMayTake refuses a role whose trust policy does not admit EKS's pods.
+func (c *Cloud) podsMayTake(arn string) error {
+	r := c.roleByARN(arn)
+	if r == nil || time.Now().Before(r.known) || !r.trusts("pods.eks.amazonaws.com", "sts:AssumeRole") || !r.trusts("pods.eks.amazonaws.com", "sts:TagSession") {
+		return fail("InvalidParameterException", "Trust policy of the role %s does not allow pods.eks.amazonaws.com to assume the role and tag the session", arn)
+	}
+	return nil
 }
 
 func (cl *cluster) podDoc(p *podIdentity) map[string]any {
@@ -89,7 +97,11 @@ func (c *Cloud) listPodIdentities(req *request) (any, error) {
 	for _, id := range sortedKeys(cl.pods) {
 		p := cl.pods[id]
 		if ns, sa := req.query.Get("namespace"), req.query.Get("serviceAccount"); (ns == "" || ns == p.namespace) && (sa == "" || sa == p.account) {
-			rows = append(rows, cl.podDoc(p))
+			row := cl.podDoc(p)
+			for _, k := range []string{"roleArn", "tags", "createdAt", "modifiedAt"} { // a list tells less
+				delete(row, k)
+			}
+			rows = append(rows, row)
 		}
 	}
 	return eksPage(c, req, "associations", rows)
@@ -101,6 +113,9 @@ func (c *Cloud) updatePodIdentity(req *request) (any, error) {
 		return nil, err
 	}
 	if arn := text(req.body, "roleArn"); arn != "" {
+		if err := c.podsMayTake(arn); err != nil {
+			return nil, err
+		}
 		p.role = arn
 	}
 	return map[string]any{"association": cl.podDoc(p)}, nil

@@ -11,6 +11,7 @@ var eksRoutes = [][2]string{
 	{"POST /clusters", "CreateCluster"}, {"GET /clusters", "ListClusters"}, {"GET /cluster-versions", "DescribeClusterVersions"},
 	{"GET /clusters/{name}", "DescribeCluster"}, {"DELETE /clusters/{name}", "DeleteCluster"},
 	{"POST /clusters/{name}/update-config", "UpdateClusterConfig"}, {"POST /clusters/{name}/updates", "UpdateClusterVersion"},
+	{"POST /clusters/{name}/encryption-config/associate", "AssociateEncryptionConfig"},
 	{"GET /clusters/{name}/updates", "ListUpdates"}, {"GET /clusters/{name}/updates/{updateId}", "DescribeUpdate"},
 	{"POST /clusters/{name}/node-groups", "CreateNodegroup"}, {"GET /clusters/{name}/node-groups", "ListNodegroups"},
 	{"GET /clusters/{name}/node-groups/{nodegroupName}", "DescribeNodegroup"}, {"DELETE /clusters/{name}/node-groups/{nodegroupName}", "DeleteNodegroup"},

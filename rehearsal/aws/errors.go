@@ -41,16 +41,18 @@ const (
 	awsQuery
 	restJSON
 	json11
+	restXML
 )
 
 var protocols = map[string]protocol{
-	"ec2": ec2Query, "iam": awsQuery, "sts": awsQuery, "eks": restJSON, "ssm": json11, "servicequotas": json11,
+	"ec2": ec2Query, "iam": awsQuery, "sts": awsQuery, "eks": restJSON, "ssm": json11, "servicequotas": json11, "logs": json11, "kms": json11, "elb": awsQuery, "elbv2": awsQuery, "s3": restXML,
 }
 
 var xmlns = map[string]string{
 	"ec2": "http://ec2.amazonaws.com/doc/2016-11-15/",
 	"iam": "https://iam.amazonaws.com/doc/2010-05-08/",
 	"sts": "https://sts.amazonaws.com/doc/2011-06-15/",
+	"elb": "http://elasticloadbalancing.amazonaws.com/doc/2012-06-01/", "elbv2": "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
 }
 
 // renderError puts an error into the service's protocol.
@@ -74,6 +76,8 @@ func renderError(r *request, e *apiError) *response {
 		out.header.Set("Content-Type", "text/xml")
 		out.body = document(group("ErrorResponse",
 			group("Error", el("Type", kind), el("Code", e.code), el("Message", e.message)), el("RequestId", r.id)), xmlns[r.service])
+	case restXML:
+		renderS3Error(out, r, e)
 	default:
 		m := map[string]any{"message": e.message, "__type": e.code}
 		for k, v := range e.fields {
@@ -99,6 +103,8 @@ func renderResult(r *request, result any) (*response, error) {
 		out.header.Set("Content-Type", "text/xml")
 		out.body = document(group(r.action+"Response", group(r.action+"Result", kids...),
 			group("ResponseMetadata", el("RequestId", r.id))), xmlns[r.service])
+	case restXML:
+		renderS3(out, result)
 	default:
 		out.header.Set("Content-Type", contentType(r.service))
 		if result == nil {

@@ -12,18 +12,21 @@ import (
 type Fault struct {
 	Service, Action string // path.Match patterns, case as in the API
 	// Kind: throttle, 500, lost-response (committed, then the connection drops), reset (dropped before), access-denied,
-	// expired-token, delay, capacity.
-	Kind  string
-	Delay time.Duration // of kind delay, emulated time
+	// expired-token, delay, capacity, refuse.
+	Kind          string
+	Delay         time.Duration // of kind delay, emulated time
+	Zone          string        // of kind capacity: only in this zone; "" all
+	Code, Message string        // of kind refuse: the service's answer, status 400
 	// Times is how many matching calls are hit; 0 means 1, -1 all. At is the first of them to be hit, counted from 1; 0 means 1.
 	Times, At int
 
 	seen, done int
 }
 
-var faultKinds = []string{"throttle", "500", "lost-response", "reset", "access-denied", "expired-token", "delay", "capacity"}
+var faultKinds = []string{"throttle", "500", "lost-response", "reset", "access-denied", "expired-token", "delay", "capacity", "refuse"}
 
 // ParseFaults reads "eks:CreateNodegroup=throttle*3,iam:*=lost-response,ec2:CreateVpc=500@2,eks:*=delay(30s)*all".
+// capacity(ap-northeast-2a) lacks it in that zone only, refuse(ResourcePropagationDelayException) answers with that code.
 // *N hits N calls (*all every one), @N begins with the Nth match.
 func ParseFaults(s string) ([]Fault, error) {
 	var out []Fault
@@ -73,11 +76,10 @@ func parseFault(item string) (Fault, error) {
 		kind, f.Times = k, n
 	}
 	if k, arg, ok := strings.Cut(strings.TrimSuffix(kind, ")"), "("); ok {
-		d, err := time.ParseDuration(arg)
-		if err != nil {
-			return f, fmt.Errorf("delay: %w", err)
+		if err := f.argument(k, arg); err != nil {
+			return f, err
 		}
-		kind, f.Delay = k, d
+		kind = k
 	}
 	for _, k := range faultKinds {
 		if kind == k {
@@ -87,10 +89,30 @@ func parseFault(item string) (Fault, error) {
 	if f.Kind == "" {
 		return f, fmt.Errorf("kind %q: want one of %s", kind, strings.Join(faultKinds, ", "))
 	}
-	if f.Kind == "delay" && f.Delay == 0 {
+	switch {
+	case f.Kind == "delay" && f.Delay == 0:
 		f.Delay = 30 * time.Second
+	case f.Kind == "refuse" && f.Code == "":
+		return f, fmt.Errorf("refuse: want the error code, such as refuse(VpcLimitExceeded)")
 	}
 	return f, nil
+}
+
+// argument reads what stands in the brackets after a kind.
+func (f *Fault) argument(kind, arg string) error {
+	switch kind {
+	case "capacity":
+		f.Zone = arg
+	case "refuse":
+		f.Code = arg
+	default:
+		d, err := time.ParseDuration(arg)
+		if err != nil {
+			return fmt.Errorf("delay: %w", err)
+		}
+		f.Delay = d
+	}
+	return nil
 }
 
 // fault returns the first fault that hits this call and counts the match.
@@ -98,7 +120,7 @@ func (c *Cloud) fault(req *request) *Fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range c.faults {
-		service, _ := path.Match(f.Service, req.service)
+		service, _ := path.Match(f.Service, iamService(req.service))
 		action, _ := path.Match(f.Action, req.action)
 		if !service || !action {
 			continue
@@ -130,14 +152,17 @@ func faultError(kind string, req *request) error {
 			return failStatus(503, "RequestLimitExceeded", "Request limit exceeded.")
 		case awsQuery:
 			return fail("Throttling", "Rate exceeded")
+		case restXML:
+			return failStatus(503, "SlowDown", "Please reduce your request rate.")
 		}
 		return fail("ThrottlingException", "Rate exceeded")
 	case "500":
 		code := map[string]string{"ec2": "InternalError", "iam": "ServiceFailure", "sts": "InternalFailure",
-			"eks": "ServerException", "ssm": "InternalServerError", "servicequotas": "ServiceException"}[req.service]
+			"eks": "ServerException", "ssm": "InternalServerError", "servicequotas": "ServiceException", "s3": "InternalError",
+			"elb": "InternalFailure", "elbv2": "InternalFailure", "logs": "ServiceUnavailableException", "kms": "KMSInternalException"}[req.service]
 		return failStatus(500, code, "An internal error has occurred. Retry your query.")
 	case "access-denied":
-		return denied(req, req.service+":"+req.action)
+		return denied(req, iamService(req.service)+":"+req.action)
 	}
 	return failStatus(403, authCodes[p].expired, "The security token included in the request is expired")
 }

@@ -9,10 +9,32 @@ var iamOtherOperations = map[string]operation{
 	"ListInstanceProfilesForRole": reads((*Cloud).listInstanceProfilesForRole, "RoleName"),
 }
 
-// simulatePrincipalPolicy answers from Options.Policies and the role's own policies.
+// simulated are the condition keys that a simulation is given.
+func simulated(req *request) map[string][]string {
+	out := map[string][]string{}
+	for i := 1; ; i++ {
+		entry := "ContextEntries.member." + itoa(i)
+		key := req.form.Get(entry + ".ContextKeyName")
+		if key == "" {
+			return out
+		}
+		out[key] = list(req, entry+".ContextKeyValues.member")
+	}
+}
+
+// simulatePrincipalPolicy answers from Options.IdentityPolicies, Options.Policies and the role's own policies.
 func (c *Cloud) simulatePrincipalPolicy(req *request) (any, error) {
 	who := identityOf(req.form.Get("PolicySourceArn"))
 	allowed, restricted := c.opt.Policies[who]
+	statements, has, err := c.identityPolicy(who)
+	if err != nil {
+		return nil, err
+	}
+	context := simulated(req)
+	resource := "*"
+	if given := list(req, "ResourceArns.member"); len(given) > 0 {
+		resource = given[0]
+	}
 	var rows []node
 	for _, action := range list(req, "ActionNames.member") {
 		decision := "allowed"
@@ -22,7 +44,11 @@ func (c *Cloud) simulatePrincipalPolicy(req *request) (any, error) {
 		if strings.Contains(who, ":role/") && c.opt.EvaluateRoles && !restricted && !c.roleAllows(who, action, req) {
 			decision = "implicitDeny"
 		}
-		rows = append(rows, group("", el("EvalActionName", action), el("EvalResourceName", "*"), el("EvalDecision", decision)))
+		if has && !evaluate(statements, Authorization{Action: action, Resource: resource, Context: context}) {
+			decision = "implicitDeny"
+		}
+		rows = append(rows, group("", el("EvalActionName", action), el("EvalResourceName", resource), el("EvalDecision", decision),
+			members("MissingContextValues", texts(missingContext(statements, context))...)))
 	}
 	return marked(c, req, "EvaluationResults", rows)
 }

@@ -129,7 +129,9 @@ func (c *Cloud) getRole(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []node{c.roleNode(r)}, nil
+	n := c.roleNode(r)
+	n.kids = append(n.kids, group("RoleLastUsed"))
+	return []node{n}, nil
 }
 
 // marked is IAM's way of pages: Marker, MaxItems, IsTruncated.

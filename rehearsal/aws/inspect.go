@@ -53,6 +53,7 @@ func (c *Cloud) resources() []Resource {
 	for _, name := range sortedKeys(c.ssm) {
 		out = append(out, Resource{Kind: "ssm:parameter", ID: name, Name: name, Tags: maps.Clone(c.ssm[name].tags)})
 	}
+	out = append(out, append(c.inspectBalancers(), c.inspectLogs()...)...)
 	for i := range out {
 		out[i].Seeded = c.seeded[out[i].ID]
 	}

@@ -17,10 +17,12 @@ type Call struct {
 	Class     string // resource, lock or tag for writes; token for STS; empty for other reads
 	Principal string
 	RequestID string
-	Params    string   // summary, without secrets
-	Error     string   // code; empty when it succeeded
-	Dropped   string   // "reset" or "killed" when the connection was cut before the call did anything
-	Created   []string // ids of resources it made
+	Step      string          // the step that made it; empty for the run itself, such as its locks
+	Needs     []Authorization `json:"-"` // the permissions that it took
+	Params    string          // summary, without secrets
+	Error     string          // code; empty when it succeeded
+	Dropped   string          // "reset" or "killed" when the connection was cut before the call did anything
+	Created   []string        // ids of resources it made
 	Deleted   []string
 }
 
@@ -41,7 +43,7 @@ func (c Call) String() string {
 // record puts a finished call into the ledger and says whether the client was killed by it.
 func (c *Cloud) record(req *request, o operation, code, dropped string) bool {
 	call := Call{
-		N: req.n, Service: req.service, Action: req.action, Write: o.write, Principal: req.principal, RequestID: req.id,
+		N: req.n, Service: iamService(req.service), Action: req.action, Write: o.write, Principal: req.principal, RequestID: req.id, Step: req.step, Needs: req.needs,
 		Params: summary(req), Error: code, Dropped: dropped, Created: req.created, Deleted: req.deleted,
 	}
 	call.Class = o.class

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"net/http"
 	"path"
 	"strings"
 )
@@ -20,7 +21,7 @@ var operations map[string]map[string]operation
 // The operations look themselves up, so a plain initial value would be a cycle.
 func init() { //nolint:gochecknoinits // see above
 	operations = map[string]map[string]operation{
-		"ec2": {}, "iam": {}, "sts": {}, "eks": {}, "ssm": {}, "servicequotas": {},
+		"ec2": {}, "iam": {}, "sts": {}, "eks": {}, "ssm": {}, "servicequotas": {}, "elb": {}, "elbv2": {}, "logs": {}, "kms": {}, "s3": {},
 	}
 	for service, tables := range map[string][]map[string]operation{
 		"ec2": {vpcOperations, gatewayOperations, routeOperations, groupOperations, interfaceOperations, templateOperations,
@@ -29,7 +30,12 @@ func init() { //nolint:gochecknoinits // see above
 		"sts":           {stsOperations},
 		"eks":           {clusterOperations, nodegroupOperations, addonOperations, accessOperations, podIdentityOperations, eksTagOperations},
 		"ssm":           {parameterOperations},
+		"elb":           {classicOperations},
+		"elbv2":         {balancerOperations},
+		"logs":          {logOperations},
+		"kms":           {keyOperations},
 		"servicequotas": {quotaOperations},
+		"s3":            {objectOperations},
 	} {
 		for _, t := range tables {
 			for action, o := range t {
@@ -87,12 +93,22 @@ func hasPrefix(req *request, p string) bool {
 
 func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
 
-// permit applies Options.Policies and, where asked for, the policies of the role that a session belongs to.
-func (c *Cloud) permit(req *request) error {
+// permit applies Options.IdentityPolicies and Options.Policies and, where asked for, the policies of the role that a session belongs to.
+func (c *Cloud) permit(req *request, write bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	who := identityOf(req.principal)
-	action := req.service + ":" + req.action
+	action := iamService(req.service) + ":" + req.action
+	req.needs = c.authorizations(req, write)
+	statements, has, err := c.identityPolicy(who)
+	if err != nil {
+		return err
+	}
+	for _, a := range req.needs {
+		if has && a.Action != "sts:GetCallerIdentity" && !evaluate(statements, a) { // STS answers everybody
+			return denied(req, a.Action)
+		}
+	}
 	allowed, restricted := c.opt.Policies[who]
 	if restricted && !matchesAny(allowed, action) {
 		return denied(req, action)
@@ -129,8 +145,21 @@ func denied(req *request, action string) error {
 	switch req.service {
 	case "ec2":
 		return failStatus(403, "UnauthorizedOperation", "You are not authorized to perform this operation. %s", msg)
-	case "iam", "sts":
+	case "iam", "sts", "elb", "elbv2", "s3":
 		return failStatus(403, "AccessDenied", "%s", msg)
 	}
 	return failStatus(403, "AccessDeniedException", "%s", msg)
+}
+
+// OperationOf names the call that a request makes, as "service:Action", whoever will answer it. body is what r.Body held.
+func OperationOf(r *http.Request, body []byte) string {
+	sig, err := readSignature(r)
+	if err != nil {
+		return ""
+	}
+	req, err := parse(r, body, sig)
+	if err != nil {
+		return ""
+	}
+	return req.service + ":" + req.action
 }

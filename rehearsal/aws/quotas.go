@@ -10,25 +10,27 @@ type quotaRow struct {
 	service, code, name string
 	value               float64
 	adjustable          bool
+	unapplied           bool // GetServiceQuota knows it only once the account has asked for another value
 }
 
 var quotaTable = []quotaRow{
-	{"vpc", "L-F678F1CE", "VPCs per Region", 5, true},
-	{"vpc", "L-A4707A72", "Internet gateways per Region", 5, true},
-	{"vpc", "L-FE5A380F", "NAT gateways per Availability Zone", 5, true},
-	{"vpc", "L-407747CB", "Subnets per VPC", 200, true},
-	{"vpc", "L-E79EC296", "VPC security groups per Region", 2500, true},
-	{"ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", 5, true},
-	{"ec2", "L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", 64, true},
-	{"ebs", "L-7A658B76", "Storage for General Purpose SSD (gp3) volumes, in TiB", 50, true},
-	{"ebs", "L-309BACF6", "Snapshots per Region", 100000, true},
-	{"eks", "L-1194D53C", "Clusters", 100, true},
-	{"eks", "L-6D54EA21", "Managed node groups per cluster", 30, true},
-	{"eks", "L-BD136A63", "Nodes per managed node group", 450, true},
-	{"iam", "L-858F3967", "OpenId connect providers per account", 100, true},
-	{"iam", "L-FE177D64", "Roles per account", 1000, true},
-	{"iam", "L-C07B4B0D", "Role trust policy length", 2048, true},
-	{"iam", "L-0DA4ABF3", "Managed policies per role", 10, true},
+	{"vpc", "L-F678F1CE", "VPCs per Region", 5, true, false},
+	{"vpc", "L-A4707A72", "Internet gateways per Region", 5, true, false},
+	{"vpc", "L-FE5A380F", "NAT gateways per Availability Zone", 5, true, true},
+	{"vpc", "L-407747CB", "Subnets per VPC", 200, true, false},
+	{"vpc", "L-E79EC296", "VPC security groups per Region", 2500, true, false},
+	{"ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", 5, true, false},
+	{"ec2", "L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", 64, true, false},
+	{"ec2", "L-34B43A08", "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", 64, true, false},
+	{"ebs", "L-7A658B76", "Storage for General Purpose SSD (gp3) volumes, in TiB", 50, true, true},
+	{"ebs", "L-309BACF6", "Snapshots per Region", 100000, true, false},
+	{"eks", "L-1194D53C", "Clusters", 100, true, false},
+	{"eks", "L-6D54EA21", "Managed node groups per cluster", 30, true, false},
+	{"eks", "L-BD136A63", "Nodes per managed node group", 450, true, false},
+	{"iam", "L-858F3967", "OpenId connect providers per account", 100, true, true},
+	{"iam", "L-FE177D64", "Roles per account", 1000, true, false},
+	{"iam", "L-C07B4B0D", "Role trust policy length", 2048, true, false},
+	{"iam", "L-0DA4ABF3", "Managed policies per role", 10, true, false},
 }
 
 var quotaOperations = map[string]operation{
@@ -70,6 +72,9 @@ func (c *Cloud) getServiceQuota(req *request) (any, error) {
 	q, err := c.findQuota(req)
 	if err != nil {
 		return nil, err
+	}
+	if _, asked := c.opt.Quotas[q.code]; q.unapplied && !asked {
+		return nil, fail("NoSuchResourceException", "The request failed because the specified quota %s of %s does not exist.", q.code, q.service)
 	}
 	return map[string]any{"Quota": c.quotaDoc(q, float64(c.quota(q.code)))}, nil
 }

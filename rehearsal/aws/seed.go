@@ -50,8 +50,9 @@ func (c *Cloud) SeedInstance(s InstanceSeed) (Instance, error) {
 	if s.Name != "" {
 		i.tags["Name"] = s.Name
 	}
-	c.addRootVolume(i, 30, map[string]string{})
-	return i.world(), nil
+	made := i.world()
+	made.RootDisk = c.addRootVolume(i, 30, map[string]string{}).id
+	return made, nil
 }
 
 // seeding takes the lock; the function that it returns marks what is new as seeded and releases it.
@@ -100,6 +101,25 @@ func (c *Cloud) defaultSubnet(zoneName string) *subnet {
 	return nil
 }
 
+// SeedInterface adds a free network interface to a subnet, such as a network plugin leaves when its node dies, and returns its id.
+func (c *Cloud) SeedInterface(subnetID, description string, tags map[string]string) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sn, err := c.ec2.subnets.get(subnetID)
+	if err != nil {
+		return "", fmt.Errorf("seed interface: %w", err)
+	}
+	e, ok := c.newInterface(sn, description, nil)
+	if !ok {
+		return "", fmt.Errorf("seed interface: subnet %s is full", subnetID)
+	}
+	e.status = "available"
+	for k, v := range tags {
+		e.tags[k] = v
+	}
+	return e.id, nil
+}
+
 // SeedParameter adds an SSM parameter; secure makes it a SecureString.
 func (c *Cloud) SeedParameter(name, value string, secure bool) {
 	defer c.seeding()()
@@ -143,4 +163,15 @@ func (c *Cloud) SeedAccessKey(k AccessKey) {
 		k.Principal = "arn:aws:iam::" + c.opt.Account + ":user/rehearsal"
 	}
 	c.access[k.ID] = &k
+}
+
+// FailAddon turns an add-on CREATE_FAILED, as a conflict with objects of another tool does.
+func (c *Cloud) FailAddon(clusterName, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cl := c.eks[clusterName]; cl != nil && cl.addons[name] != nil {
+		a := cl.addons[name]
+		a.status = "CREATE_FAILED"
+		a.issues = []any{map[string]any{"code": "ConfigurationConflict", "message": "Conflicts found when trying to apply. Will not continue due to resolve conflicts mode.", "resourceIds": []string{}}}
+	}
 }

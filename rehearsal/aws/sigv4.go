@@ -78,7 +78,7 @@ func readSignature(r *http.Request) (*signature, error) {
 // sign computes the signature that the secret gives for the request as received.
 func (s *signature) sign(r *http.Request, body []byte, secret string) string {
 	canonical := strings.Join([]string{
-		r.Method, canonicalPath(r.URL), canonicalQuery(r.URL.Query()),
+		r.Method, s.canonicalPath(r.URL), canonicalQuery(r.URL.Query()),
 		s.canonicalHeaders(r), strings.Join(s.signed, ";"), payloadHash(r, body, s.presigned),
 	}, "\n")
 	sum := sha256.Sum256([]byte(canonical))
@@ -102,7 +102,10 @@ func payloadHash(r *http.Request, body []byte, presigned bool) string {
 }
 
 // canonicalPath escapes the already escaped path once more, as all services but S3 want it.
-func canonicalPath(u *url.URL) string {
+func (s *signature) canonicalPath(u *url.URL) string {
+	if s.service == "s3" {
+		return s3Path(u)
+	}
 	p := u.EscapedPath()
 	if p == "" {
 		return "/"
@@ -165,6 +168,7 @@ var authCodes = map[protocol]struct{ unknown, mismatch, expired, missing string 
 	ec2Query: {"AuthFailure", "SignatureDoesNotMatch", "RequestExpired", "MissingAuthenticationToken"},
 	awsQuery: {"InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredToken", "MissingAuthenticationToken"},
 	restJSON: {"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthenticationTokenException"},
+	restXML:  {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AccessDenied"},
 	json11:   {"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthenticationTokenException"},
 }
 
@@ -201,6 +205,9 @@ func (c *Cloud) authenticate(s *signature, r *http.Request, body []byte, service
 			code = "RequestExpired"
 		}
 		return nil, failStatus(403, code, "Signature expired: %s is now earlier than %s (%s - 5 min.)", s.when.Format(amzDate), oldest.Format(amzDate), now.Format(amzDate))
+	}
+	if s.region != c.opt.Region && service == "s3" {
+		return nil, regionMismatch(s.region, c.opt.Region)
 	}
 	if s.region != c.opt.Region && service != "iam" && s.region != "us-east-1" {
 		return nil, failStatus(403, codes.mismatch, "Credential should be scoped to a valid region, not '%s'.", s.region)

@@ -18,7 +18,7 @@ import (
 // what it was told. Tests embed it and override what they need.
 type StandIn struct {
 	mu      sync.Mutex
-	key     *rsa.PrivateKey
+	key     *rsa.PrivateKey // nil: the shared one
 	issuers map[string]string
 	told    []string
 }
@@ -95,17 +95,39 @@ func (s *StandIn) VolumeFromSnapshot(snapshotID, volumeID string) {
 	s.tell("volume %s from %s", volumeID, snapshotID)
 }
 
+// sharedKey is that of all stand-ins of a process: making one takes longer than all else that a stand-in does.
+var sharedKey = sync.OnceValues(newKey)
+
+func newKey() (*rsa.PrivateKey, error) {
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, fmt.Errorf("stand-in key: %w", err)
+	}
+	return k, nil
+}
+
+// Rotate gives this stand-in a key that no other has.
+func (s *StandIn) Rotate() error {
+	k, err := newKey()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.key = k
+	return err
+}
+
 func (s *StandIn) signer() (*rsa.PrivateKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.key == nil {
-		k, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			return nil, fmt.Errorf("stand-in key: %w", err)
-		}
-		s.key = k
+	if s.key != nil {
+		return s.key, nil
 	}
-	return s.key, nil
+	return sharedKey()
+}
+
+// kidOf is an id that another key does not have.
+func kidOf(k *rsa.PrivateKey) string {
+	sum := sha256.Sum256(k.N.Bytes())
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // JWKS is the key set of the stand-in's one key.
@@ -114,7 +136,7 @@ func (s *StandIn) JWKS(context.Context, string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]any{"keys": []any{map[string]any{"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "stand-in",
+	return json.Marshal(map[string]any{"keys": []any{map[string]any{"kty": "RSA", "alg": "RS256", "use": "sig", "kid": kidOf(k),
 		"n": base64.RawURLEncoding.EncodeToString(k.N.Bytes()), "e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(k.E)).Bytes())}}})
 }
 
@@ -138,7 +160,7 @@ func (s *StandIn) Sign(claims map[string]any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("stand-in token: %w", err)
 	}
-	unsigned := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","kid":"stand-in"}`)) + "." + base64.RawURLEncoding.EncodeToString(body)
+	unsigned := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"alg":"RS256","kid":%q}`, kidOf(k))) + "." + base64.RawURLEncoding.EncodeToString(body)
 	sum := sha256.Sum256([]byte(unsigned))
 	sig, err := rsa.SignPKCS1v15(rand.Reader, k, crypto.SHA256, sum[:])
 	if err != nil {

@@ -81,8 +81,11 @@ func (c *Cloud) fetchKeys(req *request) error {
 	cl := c.clusterOfIssuer(claims.Issuer)
 	world := c.world
 	c.mu.Unlock()
-	if cl == nil {
-		return nil // whether the provider is registered decides the error
+	if cl == nil { // whether the provider is registered decides the error
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		req.jwks = c.publishedKeys(claims.Issuer)
+		return nil
 	}
 	keys, err := world.JWKS(c.ctx, cl.name)
 	if err != nil {
