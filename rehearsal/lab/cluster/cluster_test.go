@@ -63,6 +63,10 @@ func (p *pool) Remove(_ context.Context, name string) error {
 }
 func (p *pool) Nodes() []kubelet.NodeSpec { return p.added }
 
+func (p *pool) ServiceAddr(_ context.Context, namespace, name string, port int) (string, error) {
+	return fmt.Sprintf("127.0.0.2:%d", port), nil
+}
+
 type ebs struct{ got string }
 
 func (e *ebs) SetActive(_ context.Context, active bool, role string) error {
@@ -90,6 +94,8 @@ func TestControlAPI(t *testing.T) {
 		{"DELETE", "/nodes/b", "", 404, "no such node"},
 		{"PUT", "/addons/aws-ebs-csi-driver", `{"active":true,"roleArn":"r"}`, 200, `"active":true`},
 		{"PUT", "/addons/aws-ebs-csi-driver", `{"active":true,"roleArn":"broken"}`, 500, "no"},
+		{"PUT", "/services/argocd/argocd-server/443", "", 200, "127.0.0.2:443"},
+		{"PUT", "/services/argocd/argocd-server/web", "", 400, "number"},
 		{"PUT", "/addons/other", `{"active":true}`, 404, "only aws-ebs-csi-driver"},
 	} {
 		w := httptest.NewRecorder()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"pipectl.dev/rehearsal/lab/kubelet"
@@ -20,6 +21,7 @@ type nodePool interface {
 	Add(ctx context.Context, node kubelet.NodeSpec) error
 	Remove(ctx context.Context, name string) error
 	Nodes() []kubelet.NodeSpec
+	ServiceAddr(ctx context.Context, namespace, name string, port int) (string, error)
 }
 
 // addon is what the control API does with an add-on.
@@ -77,6 +79,19 @@ func controlHandler(nodes nodePool, ebs addon) http.Handler {
 			return
 		}
 		reply(w, http.StatusOK, map[string]string{"removed": r.PathValue("name")})
+	})
+	mux.HandleFunc("PUT /services/{namespace}/{name}/{port}", func(w http.ResponseWriter, r *http.Request) {
+		port, err := strconv.Atoi(r.PathValue("port"))
+		if err != nil {
+			reply(w, http.StatusBadRequest, map[string]string{"error": "port: expected a number"})
+			return
+		}
+		addr, err := nodes.ServiceAddr(r.Context(), r.PathValue("namespace"), r.PathValue("name"), port)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		reply(w, http.StatusOK, map[string]string{"address": addr})
 	})
 	mux.HandleFunc("PUT /addons/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("name") != addonEBS {

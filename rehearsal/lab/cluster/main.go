@@ -135,7 +135,7 @@ func playNodes(_ context.Context, plane *controlPlane, config *rest.Config, log 
 	opts := plane.opts
 	nodes, err := kubelet.New(kubelet.Options{
 		Cluster: opts.Name, Config: config, Authority: plane.authority, Endpoint: plane.endpoint,
-		PodsDir: plane.file("pods"), NodesDir: opts.NodesDir, Pipectl: opts.Pipectl, PodEnv: opts.PodEnv, Log: log,
+		PodsDir: plane.file("pods"), NodesDir: opts.NodesDir, Pipectl: opts.Pipectl, PodEnv: opts.PodEnv, EKS: opts.TokenWebhook != "", Log: log,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -146,9 +146,9 @@ func (p *Player) order(ctx context.Context, action, volume, instance string) err
 	if err != nil {
 		return fmt.Errorf("%s %s: %s", action, volume, err) //nolint:errorlint // not wrapped: only a missing attachment may look missing
 	}
-	role := account.Annotations[roleAnnotation]
+	role := account.Annotations[RoleAnnotation]
 	if role == "" {
-		return fmt.Errorf("%s %s: no EC2 credentials: service account %s/%s has no annotation %s", action, volume, namespace, controllerAccount, roleAnnotation)
+		return fmt.Errorf("%s %s: no EC2 credentials: service account %s/%s has no annotation %s", action, volume, namespace, controllerAccount, RoleAnnotation)
 	}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}}}
 	token, err := accounts.CreateToken(ctx, controllerAccount, request, metav1.CreateOptions{})

@@ -13,11 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// RoleAnnotation is the annotation of a service account that names the IAM role of its pods.
+const RoleAnnotation = "eks.amazonaws.com/role-arn"
+
 const (
 	namespace         = "kube-system"
 	controllerAccount = "ebs-csi-controller-sa"
 	nodeAccount       = "ebs-csi-node-sa"
-	roleAnnotation    = "eks.amazonaws.com/role-arn"
 	// zoneLabel is put on a node when the driver registers there.
 	zoneLabel = "topology.ebs.csi.aws.com/zone"
 	// volumesPerNode is what most Nitro instances can attach next to their root volume and network interface.
@@ -35,7 +37,7 @@ func (p *Player) install(ctx context.Context, roleARN string) error {
 		}
 	}
 	if roleARN != "" {
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{roleAnnotation: roleARN}}})
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{RoleAnnotation: roleARN}}})
 		if err != nil {
 			return err
 		}

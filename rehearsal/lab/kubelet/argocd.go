@@ -32,8 +32,11 @@ func (w *worker) playArgoCD(ctx context.Context, s *setting, p *play, env map[st
 	if len(words) == 0 {
 		return false, nil
 	}
-	p.path, p.argv0 = spawn.Self, "lab"
-	if err := w.argocdEnv(s, env); err != nil {
+	var err error
+	if p.path, p.argv0, err = argocdBinary(s.c.Image); err != nil {
+		return false, err
+	}
+	if err := w.argocdEnv(s, p, env); err != nil {
 		return false, err
 	}
 	role, rest := filepath.Base(words[0]), words[1:]
@@ -43,6 +46,23 @@ func (w *worker) playArgoCD(ctx context.Context, s *setting, p *play, env map[st
 	}
 	p.args = flags
 	return true, nil
+}
+
+// argocdBinary is the program that plays an image of Argo CD: this one, or for the release before it the one that stands beside it.
+func argocdBinary(image string) (path, argv0 string, err error) {
+	_, tag, _ := strings.Cut(image[strings.LastIndexByte(image, '/')+1:], ":")
+	if !strings.HasPrefix(tag, "v2.") {
+		return spawn.Self, "lab", nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", "", err
+	}
+	path = filepath.Join(filepath.Dir(self), "lab214")
+	if _, err := os.Stat(path); err != nil {
+		return "", "", fmt.Errorf("image %s: %w (make lab214 builds it)", image, err)
+	}
+	return path, "lab214", nil
 }
 
 // argocdFlags is the role and its flags; nil where the program is not played. Ours come last, so they win.
@@ -74,19 +94,24 @@ func (w *worker) argocdFlags(ctx context.Context, s *setting, p *play, role stri
 		return append(flags, "--disable-tls", "--redis="+cache, "--address="+w.address, fmt.Sprintf("--port=%d", repoServerPort),
 			"--metrics-address="+w.address, fmt.Sprintf("--metrics-port=%d", repoServerMetricsPort)), nil
 	case "argocd-server":
-		// The server calls itself on localhost, so it must have a port of its own there.
-		port, err := movePort(p, serverPort, w.address)
+		// The server calls itself on localhost, so it must have a port of its own there. It serves metrics on --address too, whatever
+		// --metrics-address says: two of them on one machine would take the port from each other.
+		port, err := movePort(p, serverPort)
+		if err != nil {
+			return nil, err
+		}
+		metrics, err := movePort(p, serverMetricsPort)
 		if err != nil {
 			return nil, err
 		}
 		return append(flags, "--repo-server="+repo, "--repo-server-plaintext", "--redis="+cache, "--staticassets=", "--address=127.0.0.1",
-			"--port="+port, "--metrics-address="+w.address, fmt.Sprintf("--metrics-port=%d", serverMetricsPort)), nil
+			"--port="+port, "--metrics-port="+metrics), nil
 	case "argocd-applicationset-controller":
 		return append(flags, "--argocd-repo-server="+repo, "--repo-server-plaintext", "--metrics-addr="+join(w.address, 8080),
 			"--probe-addr="+join(w.address, 8081), "--webhook-addr="+join(w.address, 7000)), nil
 	}
 	// The controller serves metrics and health on all addresses, so its port must be free on all of them.
-	port, err := movePort(p, controllerMetricsPort, w.address)
+	port, err := movePort(p, controllerMetricsPort)
 	if err != nil {
 		return nil, err
 	}
@@ -94,24 +119,24 @@ func (w *worker) argocdFlags(ctx context.Context, s *setting, p *play, role stri
 }
 
 // movePort gives a container port a free port of 127.0.0.1; the others stay on the pod's own address.
-func movePort(p *play, container int, address string) (string, error) {
+func movePort(p *play, container int) (string, error) {
 	l, err := net.Listen("tcp4", ":0")
 	if err != nil {
 		return "", fmt.Errorf("free port: %w", err)
 	}
 	defer l.Close()
-	port := l.Addr().(*net.TCPAddr).Port
+	port, others := l.Addr().(*net.TCPAddr).Port, p.addr
 	p.addr = func(asked int) string {
 		if asked == container {
 			return join("127.0.0.1", port)
 		}
-		return join(address, asked)
+		return others(asked)
 	}
 	return strconv.Itoa(port), nil
 }
 
 // argocdEnv adds what Argo CD finds by fixed paths in its image, and shorter waits where the pod asks for none.
-func (w *worker) argocdEnv(s *setting, env map[string]string) error {
+func (w *worker) argocdEnv(s *setting, p *play, env map[string]string) error {
 	kubeconfig := filepath.Join(s.dir, "kubeconfig")
 	if err := w.accountKubeconfig(s, kubeconfig); err != nil {
 		return err
@@ -121,7 +146,7 @@ func (w *worker) argocdEnv(s *setting, env map[string]string) error {
 	if err := os.WriteFile(gitconfig, []byte("[safe]\n\tdirectory = *\n"), 0o600); err != nil {
 		return err
 	}
-	links, err := w.argocdLinks()
+	links, err := w.argocdLinks(p)
 	if err != nil {
 		return err
 	}
@@ -143,9 +168,10 @@ func (w *worker) argocdEnv(s *setting, env map[string]string) error {
 	return nil
 }
 
-// argocdLinks is a directory of links to this binary, named like the helpers that Argo CD starts by name.
-func (w *worker) argocdLinks() (string, error) {
-	dir := filepath.Join(w.k.opts.PodsDir, ".bin")
+// argocdLinks is a directory of links to this binary and to the one that plays the image, named like the helpers that Argo CD starts by
+// name.
+func (w *worker) argocdLinks(p *play) (string, error) {
+	dir := filepath.Join(w.k.opts.PodsDir, ".bin", p.argv0)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -153,9 +179,14 @@ func (w *worker) argocdLinks() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	link := filepath.Join(dir, "argocd-git-ask-pass")
-	if err := os.Symlink(self, link); err != nil && !os.IsExist(err) {
-		return "", err
+	player := p.path
+	if player == spawn.Self {
+		player = self
+	}
+	for name, target := range map[string]string{"argocd-git-ask-pass": player, "kustomize": self} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil && !os.IsExist(err) {
+			return "", err
+		}
 	}
 	return dir, nil
 }

@@ -68,6 +68,15 @@ func (w *worker) prepare(life context.Context, c *v1.Container, init bool) (*pla
 			s.state = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "ContainerCreating"}}
 		}
 	})
+	if unpullable(c.Image) {
+		w.set(c.Name, func(s *containerState) {
+			s.state = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "ImagePullBackOff",
+				Message: fmt.Sprintf("Back-off pulling image %q: its registry does not exist", c.Image)}}
+		})
+		w.event(v1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
+		<-life.Done()
+		return nil, false
+	}
 	last := ""
 	for {
 		p, err := w.choose(life, c, init)

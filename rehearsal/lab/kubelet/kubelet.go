@@ -43,6 +43,7 @@ type Options struct {
 	PodsDir   string         // a directory per pod is made below
 	NodesDir  string         // NodesDir/<instance id>/root is what hostPath volumes see
 	Pipectl   string
+	EKS       bool     // service accounts with a role get it, as by the webhook of EKS
 	PodEnv    []string // NAME=VALUE for containers of the pipectl image
 	Log       *slog.Logger
 }

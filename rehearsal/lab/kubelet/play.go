@@ -58,6 +58,13 @@ func partOf(pod *v1.Pod, c *v1.Container, init bool) part {
 	return nothing
 }
 
+// unpullable tells an image whose registry cannot exist: its host ends in the name that is reserved for that.
+func unpullable(image string) bool {
+	host, _, found := strings.Cut(image, "/")
+	host, _, _ = strings.Cut(host, ":")
+	return found && strings.HasSuffix(host, ".invalid")
+}
+
 // imageName is an image without tag and digest.
 func imageName(image string) string {
 	image, _, _ = strings.Cut(image, "@")
@@ -97,6 +104,9 @@ func (w *worker) choose(ctx context.Context, c *v1.Container, init bool) (*play,
 		}
 	}
 	env := w.baseEnv(s)
+	if err := w.identityEnv(ctx, s, env); err != nil {
+		return nil, err
+	}
 	maps.Copy(env, s.env)
 	play, err := map[part]func(context.Context, *setting, *play, map[string]string) (bool, error){
 		pipectl: w.playPipectl, argocd: w.playArgoCD, redis: w.playRedis, jenkins: w.playJenkins,

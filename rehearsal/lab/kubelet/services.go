@@ -24,6 +24,11 @@ type service struct {
 	listeners map[int]net.Listener
 }
 
+// ServiceAddr is serviceAddr for those outside, such as a test that talks to Argo CD's server; from then on the Service's port answers.
+func (k *Kubelet) ServiceAddr(ctx context.Context, namespace, name string, port int) (string, error) {
+	return k.serviceAddr(ctx, namespace, name, port)
+}
+
 // serviceAddr is host:port where a Service's port answers.
 func (k *Kubelet) serviceAddr(ctx context.Context, namespace, name string, port int) (string, error) {
 	object, err := k.client.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
