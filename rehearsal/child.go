@@ -17,7 +17,8 @@ type outcome struct {
 	Verb     string
 	Exit     int
 	Duration time.Duration
-	Killed   int // how often it was killed and run again
+	Memory   int64 // the most that it had resident, in bytes
+	Killed   int   // how often it was killed and run again
 	Tally    tally
 	Run      runResult
 }
@@ -35,7 +36,8 @@ func (w *world) client(ctx context.Context, verb string, flags ...string) (outco
 	o := outcome{Verb: verb}
 	mark, began := w.ledger.mark(), time.Now()
 	for {
-		killed, stdout, err := w.once(ctx, verb, flags)
+		killed, stdout, peak, err := w.once(ctx, verb, flags)
+		o.Memory = max(o.Memory, peak)
 		if killed {
 			o.Killed++
 			fmt.Fprintf(w.opts.Stderr, "rehearsal: the client was killed at cloud call %d; running it again\n", w.opts.KillAt)
@@ -53,25 +55,26 @@ func (w *world) client(ctx context.Context, verb string, flags ...string) (outco
 	}
 }
 
-func (w *world) once(ctx context.Context, verb string, flags []string) (killed bool, stdout []byte, err error) {
+func (w *world) once(ctx context.Context, verb string, flags []string) (killed bool, stdout []byte, peak int64, err error) {
 	args := []string{verb, w.opts.File, "--yes", "-o", "json", "--results", w.results()}
 	for _, stage := range w.outline.approvals() {
 		if verb == "run" {
 			args = append(args, "--approve", stage)
 		}
 	}
-	for name, dir := range w.repos {
-		args = append(args, "--param", name+"="+fileURL(dir))
+	for name, value := range w.params() {
+		args = append(args, "--param", name+"="+value)
 	}
 	args = append(append(args, w.opts.Run...), flags...)
 	cmd := exec.CommandContext(ctx, w.opts.Self, args...)
 	cmd.Env = w.env()
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, w.opts.Stderr
+	tied(cmd)
 	cmd.Cancel = func() error { return interrupt(cmd.Process) }
 	cmd.WaitDelay = 30 * time.Second // longer than the client takes to record what it has
 	if err := cmd.Start(); err != nil {
-		return false, nil, err
+		return false, nil, 0, err
 	}
 	ended := make(chan struct{})
 	shot := make(chan bool, 1)
@@ -86,5 +89,5 @@ func (w *world) once(ctx context.Context, verb string, flags []string) (killed b
 	}()
 	err = cmd.Wait()
 	close(ended)
-	return <-shot, out.Bytes(), err
+	return <-shot, out.Bytes(), peakMemory(cmd.ProcessState), err
 }

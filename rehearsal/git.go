@@ -36,6 +36,11 @@ func makeRepo(ctx context.Context, dir, stands string) error {
 	if err != nil {
 		return err
 	}
+	return commitAll(ctx, dir)
+}
+
+// commitAll makes a directory a Git repository with one commit.
+func commitAll(ctx context.Context, dir string) error {
 	for _, args := range [][]string{
 		{"init", "--quiet", "--initial-branch=main"},
 		{"add", "."},

@@ -10,7 +10,7 @@ import (
 	"pipectl.dev/rehearsal/aws"
 )
 
-// A user who sources the file must end up with what the rehearsal's own client was given, and keep the own PATH.
+// A user who sources the file must end up with what the rehearsal's own client was given, and keep the own HOME and PATH.
 func TestAKeptWorldTellsAllThatAClientNeeds(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "it's here")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -30,16 +30,21 @@ func TestAKeptWorldTellsAllThatAClientNeeds(t *testing.T) {
 	}
 	source, _, _ := strings.Cut(said.String()[strings.Index(said.String(), "  . "):], "\n")
 	cmd := exec.CommandContext(t.Context(), "sh", "-ec", source+"\nenv")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TERM=mine"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TERM=mine", "HOME=/mine", "AWS_PROFILE=work", "AWS_SESSION_TOKEN=old"}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	got := strings.Split(string(out), "\n")
 	want := []string{
-		"HOME=" + dir + "/home", "KUBECONFIG=" + dir + "/home/.kube/config", "AWS_ENDPOINT_URL=http://127.0.0.1:1", "AWS_ACCESS_KEY_ID=id",
+		"HOME=/mine", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "KUBECONFIG=" + dir + "/home/.kube/config", "AWS_ENDPOINT_URL=http://127.0.0.1:1", "AWS_ACCESS_KEY_ID=id",
 		"AWS_SECRET_ACCESS_KEY=hidden", "PIPECTL_SPEED=60", "PIPECTL_MOVER_IMAGE=pipectl:rehearsal", "PIPECTL_MIRRORS=" + w.mirrors(),
 		"JENKINS_TOKEN=a'b $c", "PIPECTL_PARAM_GIT_OPS=file://" + dir + "/git", "TERM=mine",
+	}
+	for _, g := range got {
+		if strings.HasPrefix(g, "AWS_PROFILE=") || strings.HasPrefix(g, "AWS_SESSION_TOKEN=") {
+			t.Errorf("still set: %s", g)
+		}
 	}
 	for _, line := range want {
 		found := false

@@ -12,13 +12,15 @@ import (
 // outline is what a rehearsal must know of a pipeline to make a world for it: what it asks people and secret stores for. Everything
 // else is the engine's business, in the child.
 type outline struct {
+	Values   map[string]string `yaml:"-"` // of the params that are not secret, as the engine found them
 	Metadata struct {
 		Name string `yaml:"name"`
 	} `yaml:"metadata"`
 	Spec struct {
-		Region string           `yaml:"region"`
-		Params map[string]param `yaml:"params"`
-		Stages []stage          `yaml:"stages"`
+		Region  string           `yaml:"region"`
+		Account string           `yaml:"account"`
+		Params  map[string]param `yaml:"params"`
+		Stages  []stage          `yaml:"stages"`
 	} `yaml:"spec"`
 }
 
@@ -63,6 +65,17 @@ func (o outline) gitURLs() map[string]string {
 		}
 	}
 	return urls
+}
+
+// zone is where a data volume of the pipeline is to be, else the first of the region.
+func (o outline) zone() string {
+	r := reader{o: o, n: &needs{Params: map[string]string{}}}
+	for _, s := range o.Spec.Stages {
+		if zone := r.text(at(&s.With, "zone"), ""); s.Step == "data-volume" && zone != "" {
+			return zone
+		}
+	}
+	return o.Spec.Region + "a"
 }
 
 // approvals are the stages that ask before they act. In a rehearsal nothing can be lost, so all are approved.

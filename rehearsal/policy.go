@@ -2,42 +2,23 @@ package rehearsal
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
-	"strings"
+
+	"pipectl.dev/cloud"
+	"pipectl.dev/rehearsal/aws"
 )
 
-// policy is an IAM policy document.
-type policy struct {
-	Version   string      `json:"Version"`
-	Statement []statement `json:"Statement"`
-}
+// inlineLimit is the most characters of the inline policies of one role; a managed policy ends at 6144.
+const inlineLimit = 10240
 
-type statement struct {
-	Sid      string   `json:"Sid"`
-	Effect   string   `json:"Effect"`
-	Action   []string `json:"Action"`
-	Resource string   `json:"Resource"`
-}
-
-// policyOf allows just the calls that principal made, one statement a service. Conditions on resources and tags are not derived.
-func (l *ledger) policyOf(principal string) policy {
+// policyOf allows just what principal's calls needed, step by step.
+func (l *ledger) policyOf(principal string) aws.Policy {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	actions := map[string][]string{}
-	for _, c := range l.calls {
-		action := c.Service + ":" + c.Action
-		if c.Principal == principal && !slices.Contains(actions[c.Service], action) {
-			actions[c.Service] = append(actions[c.Service], action)
-		}
-	}
-	p := policy{Version: "2012-10-17"}
-	for service, list := range actions {
-		slices.Sort(list)
-		p.Statement = append(p.Statement, statement{Sid: service, Effect: "Allow", Action: list, Resource: "*"})
-	}
-	slices.SortFunc(p.Statement, func(a, b statement) int { return strings.Compare(a.Sid, b.Sid) })
-	return p
+	mine := slices.DeleteFunc(slices.Clone(l.calls), func(c aws.Call) bool { return c.Principal != principal })
+	return aws.LeastPolicy(mine, cloud.TagIdentity)
 }
 
 // writePolicy writes the policy of the client's calls to where --iam-policy says.
@@ -45,16 +26,18 @@ func (w *world) writePolicy() error {
 	if w.opts.IAMPolicy == "" {
 		return nil
 	}
-	to := w.opts.Stdout
-	if w.opts.IAMPolicy != "-" {
-		f, err := os.Create(w.opts.IAMPolicy)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		to = f
+	p := w.ledger.policyOf(w.access.Principal)
+	text, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
 	}
-	enc := json.NewEncoder(to)
-	enc.SetIndent("", "  ")
-	return enc.Encode(w.ledger.policyOf(w.access.Principal))
+	if short, err := json.Marshal(p); err == nil && len(short) > inlineLimit {
+		fmt.Fprintf(w.opts.Stderr, "the policy has %d characters without spaces; one role takes %d inline: split it by Sid\n", len(short), inlineLimit)
+	}
+	text = append(text, '\n')
+	if w.opts.IAMPolicy == "-" {
+		_, err = w.opts.Stdout.Write(text)
+		return err
+	}
+	return os.WriteFile(w.opts.IAMPolicy, text, 0o644)
 }

@@ -33,6 +33,7 @@ func Main(ctx context.Context, o Options) (exit int, err error) {
 	if err != nil {
 		return 0, &steps.Error{Code: "InvalidPipeline", Category: steps.BadInput, Err: err, Hints: []string{"`pipectl validate " + o.File + "` says more"}}
 	}
+	lines.Values = o.Params
 	dir, cleanup, err := workDir(o)
 	if err != nil {
 		return 0, err
@@ -42,11 +43,17 @@ func Main(ctx context.Context, o Options) (exit int, err error) {
 }
 
 func rehearse(ctx context.Context, o Options, lines outline, dir string) (int, error) {
-	fmt.Fprintln(o.Stderr, "rehearsal: starting a cloud, the old cluster and its Jenkins ...")
+	fmt.Fprintln(o.Stderr, "rehearsal: starting a cloud and what is there before ...")
 	w, err := build(ctx, o, lines, dir)
 	defer w.close()
+	if err != nil && ctx.Err() != nil {
+		return 0, fmt.Errorf("starting the rehearsal: %w", context.Cause(ctx))
+	}
 	if err != nil {
 		return 0, &steps.Error{Code: "NoWorld", Category: steps.Precondition, Message: "starting the rehearsal", Err: err}
+	}
+	if o.NoRun {
+		return 0, w.keep(ctx)
 	}
 	p := &play{world: w, began: time.Now()}
 	err = p.perform(ctx)
@@ -60,11 +67,7 @@ func rehearse(ctx context.Context, o Options, lines outline, dir string) (int, e
 		return 0, err
 	}
 	if o.Keep {
-		w.ledger.flush()
-		if err := w.explainKeep(); err != nil {
-			return 0, err
-		}
-		<-ctx.Done()
+		return p.exit(), w.keep(ctx)
 	}
 	return p.exit(), nil
 }
@@ -76,8 +79,10 @@ func workDir(o Options) (dir string, cleanup func(), err error) {
 		if parent == "" {
 			parent = memoryDir()
 		}
-		dir, err = os.MkdirTemp(parent, "pipectl-rehearsal-")
-		return dir, func() { _ = os.RemoveAll(dir) }, err
+		if dir, err = os.MkdirTemp(parent, "pipectl-rehearsal-"); err != nil {
+			return "", nil, err
+		}
+		return dir, janitor(dir), nil
 	}
 	dir, err = filepath.Abs(o.Dir)
 	if err != nil {

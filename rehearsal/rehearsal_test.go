@@ -157,14 +157,14 @@ func TestFindLab(t *testing.T) {
 }
 
 func TestPolicyOfTheClientsCalls(t *testing.T) {
+	any := func(action string) []aws.Authorization { return []aws.Authorization{{Action: action, Resource: "*"}} }
 	l := &ledger{calls: []aws.Call{
-		{Service: "eks", Action: "CreateCluster", Principal: "me"}, {Service: "ec2", Action: "DescribeVpcs", Principal: "me"},
-		{Service: "ec2", Action: "CreateVpc", Principal: "me"}, {Service: "ec2", Action: "DescribeVpcs", Principal: "me"},
-		{Service: "ec2", Action: "AttachVolume", Principal: "the driver"},
+		{Principal: "me", Step: "provision-eks", Needs: any("ec2:DescribeVpcs")}, {Principal: "me", Needs: any("ssm:GetParameter")},
+		{Principal: "the driver", Needs: any("ec2:AttachVolume")},
 	}}
-	want := policy{Version: "2012-10-17", Statement: []statement{
-		{Sid: "ec2", Effect: "Allow", Action: []string{"ec2:CreateVpc", "ec2:DescribeVpcs"}, Resource: "*"},
-		{Sid: "eks", Effect: "Allow", Action: []string{"eks:CreateCluster"}, Resource: "*"},
+	want := aws.Policy{Version: "2012-10-17", Statement: []aws.PolicyStatement{
+		{Sid: "ProvisionEks", Effect: "Allow", Action: []string{"ec2:DescribeVpcs"}, Resource: []string{"*"}},
+		{Sid: "Run", Effect: "Allow", Action: []string{"ssm:GetParameter"}, Resource: []string{"*"}},
 	}}
 	if diff := cmp.Diff(want, l.policyOf("me")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -5,21 +5,25 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"pipectl.dev/rehearsal/aws"
 	"pipectl.dev/rehearsal/cluster"
 	"pipectl.dev/treecopy/treetest"
 )
 
-// world is everything that a rehearsal starts: the emulated cloud, the old cluster, files and a Git repository.
+// world is everything that a rehearsal starts: the emulated cloud, clusters that are there before, files and Git repositories.
 type world struct {
 	opts    Options
 	outline outline
@@ -29,10 +33,11 @@ type world struct {
 	ledger  *ledger
 	cloud   *aws.Cloud
 	eks     *cluster.World
-	old     *cluster.Cluster
+	needs   needs
+	sites   []*site // clusters that are there before the pipeline starts
 	server  *http.Server
 	baseURL string
-	repos   map[string]string // Git URL in the pipeline -> directory
+	repos   map[string]string // param that names a Git URL -> directory
 	secrets map[string]string // environment variable -> value, for the child
 	kill    chan struct{}
 	access  aws.AccessKey // what the child signs with
@@ -55,22 +60,34 @@ func build(ctx context.Context, o Options, lines outline, dir string) (*world, e
 	if err := w.startCloud(ctx); err != nil {
 		return w, err
 	}
-	made := make(chan error, 2)
-	go func() { made <- w.makeFiles(ctx) }()
-	go func() { made <- w.makeRepos(ctx) }()
-	if err := errors.Join(<-made, <-made); err != nil {
+	for _, p := range w.needs.Places {
+		w.sites = append(w.sites, &site{place: p})
+	}
+	group, starting := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.makeRepos(starting) })
+	group.Go(func() error { return w.startSites(starting) })
+	if err := group.Wait(); err != nil {
 		return w, err
 	}
-	machines := oldMachines(lines.Spec.Region)
-	w.old, err = startOld(ctx, w.lab, lines.Spec.Region, machines)
-	if err != nil {
-		return w, err
-	}
-	if err := writeKubeconfig(w.old, w.kubeconfig()); err != nil {
+	if err := writeKubeconfig(w.sites, w.kubeconfig()); err != nil {
 		return w, err
 	}
 	w.started = time.Since(began)
 	return w, nil
+}
+
+// startSites starts the clusters one beside the other.
+func (w *world) startSites(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	kubeadm := 0
+	for _, s := range w.sites {
+		n := kubeadm
+		if s.Context != "" {
+			kubeadm++
+		}
+		group.Go(func() error { return w.startSite(ctx, s, n) })
+	}
+	return group.Wait()
 }
 
 func (w *world) startCloud(ctx context.Context) error {
@@ -89,11 +106,17 @@ func (w *world) startCloud(ctx context.Context) error {
 	}
 	w.baseURL = "http://" + listener.Addr().String()
 	w.eks.BaseURL = w.baseURL
+	w.eks.PodEnv = []string{fmt.Sprintf("PIPECTL_SPEED=%g", w.opts.Speed), "PIPECTL_HEALTHY_FOR=2s"}
+	account := w.outline.Spec.Account
+	if account == "" {
+		account = aws.FixtureAccount
+	}
+	w.needs = needsOf(w.outline, account)
 	w.access = aws.AccessKey{
-		ID: "REHEARSAL" + randomHex()[:11], Secret: randomHex() + randomHex()[:8], Principal: "arn:aws:iam::" + aws.FixtureAccount + ":user/rehearsal",
+		ID: "REHEARSAL" + randomHex()[:11], Secret: randomHex() + randomHex()[:8], Principal: "arn:aws:iam::" + account + ":user/rehearsal",
 	}
 	w.cloud = aws.New(aws.Options{
-		Region: w.outline.Spec.Region, Speed: w.opts.Speed, Seed: w.opts.Seed, EvaluateRoles: true, World: w.eks, Faults: faults,
+		Account: account, Region: w.outline.Spec.Region, Speed: w.opts.Speed, Seed: w.opts.Seed, EvaluateRoles: true, World: w.eks, Faults: faults,
 		Ledger: w.ledger.add, KillAt: w.opts.KillAt, Kill: w.killed, Access: []aws.AccessKey{w.access},
 	})
 	mux := http.NewServeMux()
@@ -112,12 +135,26 @@ func (w *world) killed() {
 	}
 }
 
-// seed puts into the cloud what is there before pipectl comes: the old machines and the secrets that the pipeline asks for.
+// seed puts into the cloud what is there before pipectl comes and is no machine: secrets and policies that the pipeline asks for.
 func (w *world) seed() error {
-	for _, m := range oldMachines(w.outline.Spec.Region) {
-		if _, err := w.cloud.SeedInstance(aws.InstanceSeed{ID: m.ID, Name: m.Name, PrivateIP: m.IP, Zone: m.Zone, Type: m.Type}); err != nil {
+	for bucket, issuer := range w.needs.Issuers {
+		u, err := url.Parse(issuer)
+		if err != nil {
 			return err
 		}
+		prefix := strings.TrimPrefix(u.Path+"/", "/")
+		if strings.HasPrefix(u.Host, "s3.") {
+			prefix = strings.TrimPrefix(prefix, bucket+"/")
+		}
+		if err := w.cloud.MakeBucket(bucket); err != nil {
+			return err
+		}
+		if err := w.cloud.Publish(bucket, prefix+".well-known/openid-configuration", prefix+"openid/v1/jwks"); err != nil {
+			return err
+		}
+	}
+	for _, arn := range w.needs.Policies {
+		w.cloud.SeedPolicy(arn[strings.LastIndex(arn, "/")+1:], `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`)
 	}
 	for _, p := range w.outline.Spec.Params {
 		switch {
@@ -136,14 +173,14 @@ func randomHex() string {
 	return hex.EncodeToString(b)
 }
 
-// makeFiles writes the Jenkins home onto the old worker's disk. Its Jenkins takes any of the secrets that the child gets as a password.
-func (w *world) makeFiles(context.Context) error {
+// makeFiles writes the Jenkins home onto an instance's disk. Its Jenkins takes any of the secrets that the child gets as a password.
+func (w *world) makeFiles(instance string) error {
 	var hashes []string
 	for _, secret := range w.secrets {
 		sum := sha256.Sum256([]byte(secret))
 		hashes = append(hashes, hex.EncodeToString(sum[:]))
 	}
-	return treetest.JenkinsHome(w.oldHome(), treetest.Options{Files: homeFiles, Seed: w.opts.Seed, TokenSHA256: hashes})
+	return treetest.JenkinsHome(filepath.Join(w.lab.NodeRoot(instance), jenkinsHome), treetest.Options{Files: homeFiles, Seed: w.opts.Seed, TokenSHA256: hashes})
 }
 
 func (w *world) makeRepos(ctx context.Context) error {
@@ -163,25 +200,51 @@ func (w *world) makeRepos(ctx context.Context) error {
 	return nil
 }
 
+// source is the cluster that a Jenkins is moved out of; nil where none is.
+func (w *world) source() *site {
+	for _, s := range w.sites {
+		if s.Jenkins.Name != "" {
+			return s
+		}
+	}
+	return nil
+}
+
 func (w *world) oldHome() string {
-	return filepath.Join(w.lab.NodeRoot(worker(oldMachines(w.outline.Spec.Region)).ID), jenkinsHome)
+	return filepath.Join(w.lab.NodeRoot(w.source().instance), jenkinsHome)
+}
+
+// params are values that the client is given: repositories of the rehearsal, and what the pipeline would ask a person for.
+func (w *world) params() map[string]string {
+	all := maps.Clone(w.needs.Params)
+	if all == nil {
+		all = map[string]string{}
+	}
+	for name, dir := range w.repos {
+		all[name] = fileURL(dir)
+	}
+	return all
 }
 
 func (w *world) results() string    { return filepath.Join(w.dir, "results") }
 func (w *world) home() string       { return filepath.Join(w.dir, "home") }
 func (w *world) kubeconfig() string { return filepath.Join(w.home(), ".kube", "config") }
 
-// stopOld ends the old cluster: from now on, a stage that asks it anything fails.
-func (w *world) stopOld() {
-	if w.old != nil {
-		w.old.Stop()
-		w.old = nil
+// stopSource ends the cluster that a Jenkins was moved out of, unless others need it too: from now on, a stage that asks it anything
+// fails.
+func (w *world) stopSource() {
+	if s := w.source(); s != nil && !s.Others && s.Context != "" && s.cluster != nil {
+		s.cluster.Stop()
 	}
 }
 
 // close ends all that was started. The directory is the caller's.
 func (w *world) close() {
-	w.stopOld()
+	for _, s := range w.sites {
+		if s.Context != "" && s.cluster != nil {
+			s.cluster.Stop()
+		}
+	}
 	if w.eks != nil {
 		w.eks.Close()
 	}

@@ -29,9 +29,10 @@ type Lab struct {
 
 // Options tells one cluster from another.
 type Options struct {
-	Issuer       string // service account issuer
-	TokenWebhook string // URL that checks tokens the API server does not know itself; "" for none
-	CSIEndpoint  string // URL that attaches and detaches volumes for the CSI driver; "" for none
+	Issuer       string   // service account issuer
+	TokenWebhook string   // URL that checks tokens the API server does not know itself; "" for none
+	CSIEndpoint  string   // URL that attaches and detaches volumes for the CSI driver; "" for none
+	PodEnv       []string // NAME=VALUE for containers of pipectl's own image
 }
 
 // Cluster is one running lab cluster.
@@ -70,6 +71,26 @@ func (l Lab) VolumeFS(volumeID string) string { return filepath.Join(l.Dir, "vol
 // Start starts a cluster and waits until its API server is ready. The cluster ends with ctx, with Stop, or with this process.
 func (l Lab) Start(ctx context.Context, name string, o Options) (*Cluster, error) {
 	dir := filepath.Join(l.Dir, "clusters", name)
+	for try := 1; ; try++ {
+		c, err := l.start(ctx, dir, name, o)
+		if err == nil || try == startTries || ctx.Err() != nil || !collided(dir) {
+			return c, err
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// startTries is how often a cluster is started whose ports were taken by others between their choice and their use.
+const startTries = 3
+
+func collided(dir string) bool {
+	log, err := os.ReadFile(filepath.Join(dir, "lab.log"))
+	return err == nil && bytes.Contains(log, []byte("address already in use"))
+}
+
+func (l Lab) start(ctx context.Context, dir, name string, o Options) (*Cluster, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -80,6 +101,9 @@ func (l Lab) Start(ctx context.Context, name string, o Options) (*Cluster, error
 	}
 	if o.CSIEndpoint != "" {
 		args = append(args, "--csi-endpoint", o.CSIEndpoint)
+	}
+	for _, pair := range o.PodEnv {
+		args = append(args, "--pod-env", pair)
 	}
 	log, err := os.Create(filepath.Join(dir, "lab.log"))
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"pipectl.dev/rehearsal/aws"
+	"pipectl.dev/treecopy"
 )
 
 // World is what the emulated AWS drives: control planes, nodes and volumes. It implements aws.World.
@@ -24,12 +25,15 @@ type World struct {
 	Region string
 	// BaseURL of the emulated AWS, whose extra endpoints check tokens and attach volumes; set before the first cluster is made.
 	BaseURL string
-	Log     *slog.Logger
+	// PodEnv is NAME=VALUE for pods of pipectl's own image in EKS clusters, besides AWS_ENDPOINT_URL.
+	PodEnv []string
+	Log    *slog.Logger
 
 	ctx      context.Context
 	mu       sync.Mutex
 	clusters map[string]*starting
 	made     int
+	roots    map[string]string // instance by its root volume
 }
 
 // starting is a cluster that may not be up yet: cluster and err are set when up is closed.
@@ -43,7 +47,7 @@ var _ aws.World = (*World)(nil)
 
 // NewWorld makes a World whose clusters end with ctx.
 func NewWorld(ctx context.Context, lab Lab, region string, log *slog.Logger) *World {
-	return &World{Lab: lab, Region: region, Log: log, ctx: ctx, clusters: map[string]*starting{}}
+	return &World{Lab: lab, Region: region, Log: log, ctx: ctx, clusters: map[string]*starting{}, roots: map[string]string{}}
 }
 
 // ClusterCreating starts the control plane at once: it is up long before the emulated cluster turns ACTIVE.
@@ -54,7 +58,9 @@ func (w *World) ClusterCreating(name, _, issuer string) {
 	s := &starting{up: make(chan struct{})}
 	w.clusters[name] = s
 	query := "?cluster=" + url.QueryEscape(name)
-	o := Options{Issuer: issuer, TokenWebhook: w.BaseURL + "/_pipectl/tokenreview" + query, CSIEndpoint: w.BaseURL + "/_pipectl/csi" + query}
+	o := Options{Issuer: issuer, TokenWebhook: w.BaseURL + "/_pipectl/tokenreview" + query, CSIEndpoint: w.BaseURL + "/_pipectl/csi" + query,
+		// The SDK's client that takes on a role by a token heeds only the variable of its own service.
+		PodEnv: append([]string{"AWS_ENDPOINT_URL=" + w.BaseURL, "AWS_ENDPOINT_URL_STS=" + w.BaseURL}, w.PodEnv...)}
 	dir := "eks-" + name + "-" + strconv.Itoa(w.made)
 	go func() {
 		defer close(s.up)
@@ -222,21 +228,45 @@ func (w *World) VolumeDeleted(volumeID string) {
 	w.log("delete volume", os.RemoveAll(filepath.Dir(w.Lab.VolumeFS(volumeID))))
 }
 
+// RootDisk makes a volume stand for the root file system of an instance that is there.
+func (w *World) RootDisk(volumeID, instanceID string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.roots[volumeID] = instanceID
+}
+
 // SnapshotCreated keeps a copy of a volume's content.
 func (w *World) SnapshotCreated(volumeID, snapshotID string) {
-	w.log("snapshot", copyDir(filepath.Dir(w.Lab.VolumeFS(volumeID)), filepath.Join(w.Lab.Dir, "snapshots", snapshotID)))
+	w.mu.Lock()
+	instance := w.roots[volumeID]
+	w.mu.Unlock()
+	to := filepath.Join(w.Lab.Dir, "snapshots", snapshotID)
+	if instance == "" {
+		w.log("snapshot", w.copyDir(filepath.Dir(w.Lab.VolumeFS(volumeID)), to))
+		return
+	}
+	err := w.copyDir(w.Lab.NodeRoot(instance), filepath.Join(to, "fs"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(to, "fstype"), []byte("ext4"), 0o644)
+	}
+	w.log("snapshot of a root disk", err)
 }
 
 // VolumeFromSnapshot fills a new volume with the content of a snapshot.
 func (w *World) VolumeFromSnapshot(snapshotID, volumeID string) {
-	w.log("restore", copyDir(filepath.Join(w.Lab.Dir, "snapshots", snapshotID), filepath.Dir(w.Lab.VolumeFS(volumeID))))
+	w.log("restore", w.copyDir(filepath.Join(w.Lab.Dir, "snapshots", snapshotID), filepath.Dir(w.Lab.VolumeFS(volumeID))))
 }
 
-func copyDir(src, dst string) error {
+// copyDir keeps what a disk's blocks would: modes and times too.
+func (w *World) copyDir(src, dst string) error {
 	if _, err := os.Stat(src); os.IsNotExist(err) {
 		return nil // a volume that was never attached has no content
 	}
-	return os.CopyFS(dst, os.DirFS(src))
+	if err := os.MkdirAll(dst, 0o755); err != nil {
+		return err
+	}
+	_, err := treecopy.Copy(w.ctx, src, dst, treecopy.Options{Live: true})
+	return err
 }
 
 func (w *World) log(what string, err error) {
