@@ -20,6 +20,8 @@ type app struct {
 	stdout, stderr io.Writer
 	lookup         func(string) (string, bool)
 	code           int
+	file           string // the pipeline, where something else than the arguments names it
+	told           bool   // the pod's termination message is written
 }
 
 func (a *app) getenv(key string) string {
@@ -32,8 +34,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, lookup: lookup}
 	defer func() {
 		if p := recover(); p != nil {
-			a.report(crash(p))
-			code = steps.Internal.ExitCode()
+			err := crash(p)
+			code = a.report(err)
+			a.lastWords(verbOf(args), err, code)
 		}
 	}()
 	cmd := a.command()
@@ -42,16 +45,28 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		err = cmd.RunContext(ctx, args)
 	}
 	if err != nil {
-		return a.report(err)
+		code = a.report(err)
+		a.lastWords(verbOf(args), err, code)
+		return code
 	}
 	return a.code
 }
 
+func verbOf(args []string) string {
+	if len(args) < 2 {
+		return ""
+	}
+	return args[1]
+}
+
 func (a *app) command() *cli.App {
 	c := &cli.App{
-		Name:            "pipectl",
-		Usage:           "pipelines for clusters: provision EKS, bind IAM roles, move Jenkins, sync Argo CD",
-		Description:     "Each verb explains itself: pipectl VERB --help. The pipeline file is pipectl.yaml unless another is named.",
+		Name:  "pipectl",
+		Usage: "pipelines for clusters: provision EKS, bind IAM roles, move Jenkins, sync Argo CD",
+		Description: "Each verb explains itself: pipectl VERB --help. The pipeline file is pipectl.yaml unless another is named.\n\n" +
+			"Exit codes: 0 done, 1 a bug, 2 bad input, 3 plan --detailed-exitcode: changes, 10 precondition or quota, 11 credentials or\n" +
+			"permission, 12 locked or in conflict, 13 waits for an approval, 14 passing trouble: the same command carries on, 15 timed out,\n" +
+			"16 partly failed or leftovers, 17 unhealthy, 18 verification failed, 130 Ctrl-C, 143 SIGTERM.",
 		Writer:          a.stdout,
 		ErrWriter:       a.stderr,
 		HideHelpCommand: true,
@@ -71,8 +86,8 @@ func (a *app) command() *cli.App {
 
 func (a *app) commands() []*cli.Command {
 	return []*cli.Command{
-		a.runCommand(), a.planCommand(), a.downCommand(), a.destroyCommand(), a.statusCommand(), a.validateCommand(), a.rehearseCommand(),
-		a.stepsCommand(), a.schemaCommand(), a.resultCommand(), a.reportCommand(), a.unlockCommand(),
+		a.runCommand(), a.planCommand(), a.doctorCommand(), a.downCommand(), a.destroyCommand(), a.statusCommand(), a.validateCommand(), a.rehearseCommand(),
+		a.stepsCommand(), a.schemaCommand(), a.resultCommand(), a.reportCommand(), a.unlockCommand(), a.moveCommand(),
 		a.kubeconfigCommand(), a.tokenCommand(), a.copyCommand(), a.moverCommand(), a.versionCommand(), a.completionCommand(),
 	}
 }
@@ -81,6 +96,9 @@ func (a *app) commands() []*cli.Command {
 func finish(cmd *cli.Command) {
 	cmd.OnUsageError = badUsage
 	cmd.HideHelpCommand = true
+	if strings.HasSuffix(cmd.ArgsUsage, "[FILE]") {
+		cmd.Description = strings.TrimSpace(cmd.Description + "\nFILE is the pipeline (default: " + defaultFile + ").")
+	}
 	for _, f := range cmd.Flags {
 		if b, ok := f.(*cli.BoolFlag); ok {
 			b.DisableDefaultText = true // "(default: false)" says nothing

@@ -79,4 +79,5 @@ func (g *progress) planned(p *engine.PlanReport) {
 	for _, s := range p.Stages {
 		g.model.Planned(s)
 	}
+	g.told()
 }

@@ -12,18 +12,19 @@ func (a *app) downCommand() *cli.Command {
 		Name: "down", Usage: "remove everything but data; `run` brings it back", ArgsUsage: "[FILE]",
 		Description: "Stops what runs, lets go of volumes and load balancers, then deletes what carries the pipeline's owner tag. Works on a\n" +
 			"half-built or half-gone world, without any stored result.",
-		Flags:  flags(fileFlags(), downFlags(), storeFlags(), sinkFlags(), lockFlags(), []cli.Flag{outputFlag()}, logFlags()),
+		Flags:  flags(fileFlags(), downFlags(), storeFlags(), sinkFlags(), lockFlags(), []cli.Flag{resultFlag(), priceFlag()}, logFlags()),
 		Action: func(c *cli.Context) error { return a.down(c, "") },
 	}
 }
 
 func (a *app) destroyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "destroy", Usage: "remove everything, data too", ArgsUsage: "[FILE]",
-		Description: "Data volumes and their snapshots go as well, and do not come back. The pipeline's name is typed as proof that it is meant.",
+		Name: "destroy", Usage: "remove everything, data too", ArgsUsage: "--with-data NAME [FILE]",
+		Description: "Data volumes go as well, each after a last snapshot, which stays (`finalSnapshot: false` takes none). The pipeline's name is typed as\n" +
+			"proof that it is meant.",
 		Flags: flags(fileFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "with-data", Usage: "`NAME` of the pipeline whose data is to be removed"},
-		}, downFlags(), storeFlags(), sinkFlags(), lockFlags(), []cli.Flag{outputFlag()}, logFlags()),
+			&cli.StringFlag{Name: "with-data", Usage: "`NAME` of the pipeline whose data is to be removed (required)"},
+		}, downFlags(), storeFlags(), sinkFlags(), lockFlags(), []cli.Flag{resultFlag(), priceFlag()}, logFlags()),
 		Action: a.destroyAction,
 	}
 }

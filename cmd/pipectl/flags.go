@@ -21,12 +21,22 @@ func fileFlags() []cli.Flag {
 
 func storeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "results", Usage: "keep results in `DIR` (default: .pipectl/IDENTITY)"},
+		&cli.StringFlag{Name: "results", Usage: "keep results in `PLACE`: a directory (default: .pipectl/IDENTITY), configmap://NAMESPACE/NAME or s3://BUCKET/PREFIX"},
 	}
+}
+
+// priceFlag is of verbs that say what things cost.
+func priceFlag() cli.Flag {
+	return &cli.StringFlag{Name: "prices", Usage: "lay the list prices in `FILE` (YAML or JSON) over the built-in ones", EnvVars: []string{"PIPECTL_PRICES"}}
 }
 
 func outputFlag() cli.Flag {
 	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the result as `FORMAT`: json, yaml or text"}
+}
+
+// resultFlag is outputFlag for verbs whose result a script reads unless a person looks on.
+func resultFlag() cli.Flag {
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the result as `FORMAT`: json, yaml or text", DefaultText: "text on a terminal, else json"}
 }
 
 func logFlags() []cli.Flag {
@@ -47,11 +57,17 @@ func selectFlags() []cli.Flag {
 
 func lockFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.DurationFlag{Name: "lock-wait", Usage: "wait `TIME` for another run's stage", DefaultText: "0s on a terminal, 5m elsewhere"},
+		&cli.DurationFlag{Name: "lock-wait", Usage: "wait `TIME` for another run that holds a stage, then exit 12 and name it", DefaultText: "0s on a terminal, 5m elsewhere"},
 		&cli.StringFlag{Name: "lock", Value: "auto", Usage: "`KIND` of lock: auto (SSM, or a Lease without AWS) or none"},
+		lockNamespaceFlag(),
 		&cli.IntFlag{Name: "max-parallel", Usage: "at most `N` stages at once", DefaultText: "8"},
 		&cli.StringFlag{Name: "mover-image", Usage: "`IMAGE` of the mover pods (default: the own pod's image, else the release's)", EnvVars: []string{"PIPECTL_MOVER_IMAGE"}},
 	}
+}
+
+// lockNamespaceFlag matters where hooks in many namespaces run one pipeline: they must meet at one Lease.
+func lockNamespaceFlag() cli.Flag {
+	return &cli.StringFlag{Name: "lock-namespace", Usage: "`NAMESPACE` of the Leases", DefaultText: "the own pod's, else default", EnvVars: []string{"PIPECTL_LOCK_NAMESPACE"}}
 }
 
 func sinkFlags() []cli.Flag {

@@ -17,11 +17,26 @@ func (a *app) load(c *cli.Context, catalog []steps.Definition, allowMissing bool
 	if err := atMost(c, 1); err != nil {
 		return nil, err
 	}
-	file := defaultFile
-	if c.NArg() == 1 {
+	file := a.defaultFile()
+	switch {
+	case c.NArg() == 1:
 		file = c.Args().First()
+	case a.file != "":
+		file = a.file
 	}
 	return a.loadFile(c, file, catalog, allowMissing)
+}
+
+// inlineFile names the variable that may hold the whole pipeline, for a hook that is one manifest; also in messages, where a file's name
+// would stand. Paths in it are relative to the working directory.
+const inlineFile = "PIPECTL_PIPELINE"
+
+// defaultFile is the pipeline where none is named.
+func (a *app) defaultFile() string {
+	if strings.TrimSpace(a.getenv(inlineFile)) != "" {
+		return inlineFile
+	}
+	return defaultFile
 }
 
 func (a *app) loadFile(c *cli.Context, file string, catalog []steps.Definition, allowMissing bool) (*engine.Pipeline, error) {
@@ -30,7 +45,9 @@ func (a *app) loadFile(c *cli.Context, file string, catalog []steps.Definition, 
 		Params: map[string]string{},
 	}
 	var err error
-	if o.Source, err = readFile(file); err != nil {
+	if file == inlineFile {
+		o.Source = []byte(a.getenv(inlineFile))
+	} else if o.Source, err = readFile(file); err != nil {
 		return nil, err
 	}
 	for _, p := range c.StringSlice("param") {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -27,15 +28,14 @@ func (c *clients) locker(ctx context.Context, cc *cli.Context, id steps.Identity
 			return nil, err
 		}
 		l := s.Locks()
-		return locks{l.Lock, l.Unlock}, nil
+		return locks{l.Lock, l.Look, l.Unlock}, nil
 	case id.Cluster != "":
-		ref, _ := homeCluster()
-		k, err := c.kube(ctx, ref)
+		k, err := c.kube(ctx, homeCluster())
 		if err != nil {
 			return nil, err
 		}
-		l := k.Locks(leaseNamespace())
-		return locks{l.Lock, l.Unlock}, nil
+		l := k.Locks(cmp.Or(cc.String("lock-namespace"), leaseNamespace()))
+		return locks{l.Lock, l.Look, l.Unlock}, nil
 	default:
 		return lock.NewFile(filepath.Join(lockDir(), "locks")), nil
 	}
@@ -44,11 +44,16 @@ func (c *clients) locker(ctx context.Context, cc *cli.Context, id steps.Identity
 // locks is an engine.Locker that holds functions and no client, for the reason that secretSource does.
 type locks struct {
 	lock   func(ctx context.Context, key string, by steps.Holder, wait time.Duration) (steps.Lease, error)
+	look   func(ctx context.Context, keys []string, by steps.Holder) (map[string]steps.LockState, error)
 	unlock func(ctx context.Context, key string) (*steps.Holder, error)
 }
 
 func (l locks) Lock(ctx context.Context, key string, by steps.Holder, wait time.Duration) (steps.Lease, error) {
 	return l.lock(ctx, key, by, wait)
+}
+
+func (l locks) Look(ctx context.Context, keys []string, by steps.Holder) (map[string]steps.LockState, error) {
+	return l.look(ctx, keys, by)
 }
 
 func (l locks) Unlock(ctx context.Context, key string) (*steps.Holder, error) {

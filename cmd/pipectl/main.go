@@ -49,6 +49,9 @@ func (e signalError) Error() string {
 // Is makes a stop by a signal a cancellation, whoever looks at the cause.
 func (e signalError) Is(target error) bool { return target == context.Canceled }
 
+// ExitCode is the shell's for a process that this signal ended.
+func (e signalError) ExitCode() int { return signalCode(e.signal) }
+
 func signalCode(s os.Signal) int {
 	if n, ok := s.(syscall.Signal); ok {
 		return 128 + int(n)

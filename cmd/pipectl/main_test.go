@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +37,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(e.WorkDir, "none"))
 			e.Setenv("KUBECONFIG", filepath.Join(e.WorkDir, "none"))
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
+			const inline = "{apiVersion: pipectl.dev/v1, kind: Pipeline, metadata: {name: p}, spec: {stages: [{name: a, step: apply-manifests, with: {cluster: {context: x}, %s: [pipeline.yaml]}}]}}"
+			e.Setenv("INLINE", fmt.Sprintf(inline, "paths"))
+			e.Setenv("BROKEN", fmt.Sprintf(inline, "pahts"))
 			return nil
 		},
 	})

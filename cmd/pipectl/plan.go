@@ -19,7 +19,8 @@ func (a *app) planCommand() *cli.Command {
 		Description: "Writes nothing and takes no lock.",
 		Flags: flags(fileFlags(), selectFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 3 when something would change"},
-		}, storeFlags(), []cli.Flag{outputFlag()}, logFlags()),
+			&cli.StringFlag{Name: "out", Usage: "save the plan to `FILE` for `run --plan FILE`"},
+		}, storeFlags(), []cli.Flag{outputFlag(), priceFlag()}, logFlags()),
 		Action: a.planAction,
 	}
 }
@@ -40,6 +41,9 @@ func (a *app) planAction(c *cli.Context) error {
 		view.Plan(a.stdout, p, a.style(a.stdout))
 	}
 	a.code = p.ExitCode()
+	if out := c.String("out"); out != "" && a.code == 0 && err == nil {
+		err = s.save(out, p)
+	}
 	if a.code == 0 && c.Bool("detailed-exitcode") && p.HasChanges() {
 		a.code = exitChanges
 	}

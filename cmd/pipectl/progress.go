@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -25,6 +26,11 @@ type progress struct {
 	record func(steps.Event)
 	format string
 	quiet  bool
+
+	mu    sync.Mutex
+	held  []steps.Event // notes of plans, until it shows whether a plan with them is shown
+	begun bool          // stages run
+	plan  bool          // the verb is plan, whose result holds all notes
 }
 
 // newProgress chooses how to show a run of p. speed is how much faster than real the cloud runs.
@@ -36,11 +42,13 @@ func (a *app) newProgress(c *cli.Context, p *engine.Pipeline, identity, verb str
 	if identity != "" {
 		title += " · " + identity
 	}
-	g := &progress{app: a, format: c.String("log-format"), quiet: c.Bool("quiet"), model: view.NewModel(title, verb, stagesOf(p, verb))}
+	g := &progress{app: a, format: c.String("log-format"), quiet: c.Bool("quiet"), plan: verb == "plan", model: view.NewModel(title, verb, stagesOf(p, verb))}
 	if speed > 1 {
 		g.model.Speed = speed
 	}
 	switch {
+	case g.plan && !isTerminal(a.stderr) && g.format != "json":
+		g.record = func(steps.Event) {} // the plan on stdout holds all of it
 	case g.format == "json":
 		g.record = g.json
 	case g.quiet:
@@ -59,7 +67,7 @@ func (a *app) newProgress(c *cli.Context, p *engine.Pipeline, identity, verb str
 func stagesOf(p *engine.Pipeline, verb string) []view.Stage {
 	var out []view.Stage
 	for _, s := range p.Stages {
-		out = append(out, view.Stage{Name: s.Name, Step: s.Definition.Name, Needs: s.Needs, Asks: s.Confirm, Expect: s.Definition.Expect})
+		out = append(out, view.Stage{Name: s.Name, Step: s.Definition.Name, Needs: s.Needs, Asks: s.Confirm, Expect: s.Definition.Expect, Cloud: s.Definition.AWS})
 	}
 	if verb == "run" {
 		return out
@@ -71,18 +79,42 @@ func stagesOf(p *engine.Pipeline, verb string) []view.Stage {
 		}
 	}
 	for i := range out {
-		out[i].Needs, out[i].Asks = users[out[i].Name], false
+		out[i].Needs, out[i].Asks, out[i].Expect = users[out[i].Name], false, 0 // it is the time to make it
 	}
 	slices.Reverse(out)
 	return out
 }
 
-// picture shows an event in the picture, and what must not be missed above it.
+// picture shows an event in the picture, and what must not be missed above it. What is noted while stages are planned waits: the plan that
+// is asked about tells it where it belongs.
 func (g *progress) picture(ev steps.Event) {
 	g.model.Apply(ev)
-	if ev.Type == steps.Diagnostic { // a failure is told by the stage's own line
-		view.NewLines(g.screen, g.app.style(g.app.stderr)).Apply(ev)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case ev.Type == steps.Diagnostic && ev.Stage != "" && !g.begun:
+		g.held = append(g.held, ev)
+	case g.plan:
+	case ev.Type == steps.Diagnostic: // a failure is told by the stage's own line
+		g.above(ev)
+	case ev.Type == steps.StageStart || ev.Type == steps.Summary:
+		g.begun = true
+		for _, note := range g.held {
+			g.above(note)
+		}
+		g.held = nil
 	}
+}
+
+func (g *progress) above(ev steps.Event) {
+	view.NewLines(g.screen, g.app.style(g.app.stderr)).Wrapped().Apply(ev)
+}
+
+// told forgets the notes of a plan that is shown.
+func (g *progress) told() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held = nil
 }
 
 // json writes an event as a log record of its own shape.

@@ -5,6 +5,7 @@ import (
 
 	"pipectl.dev/cmd/pipectl/view"
 	"pipectl.dev/engine"
+	"pipectl.dev/steps"
 )
 
 func (a *app) runCommand() *cli.Command {
@@ -15,15 +16,24 @@ func (a *app) runCommand() *cli.Command {
 		Flags: flags(fileFlags(), selectFlags(), []cli.Flag{
 			yesFlag("do not ask about the plan; stages with confirm: ask still wait for --approve"),
 			&cli.StringSliceFlag{Name: "approve", Usage: "let `STAGE` with confirm: ask start; repeatable"},
+			&cli.StringFlag{Name: "plan", Usage: "apply the plan that `plan --out` wrote to `FILE`, exactly; ask nothing, and refuse (exit 10) when anything moved since"},
 			&cli.BoolFlag{Name: "resume", Usage: "carry on with the last run: its finished stages are looked at, not planned again"},
+			&cli.BoolFlag{Name: "prune", Usage: "also remove what is left of stages that the file does not have any more; never data"},
 			&cli.BoolFlag{Name: "force", Usage: "apply also where nothing has to change"},
-		}, storeFlags(), sinkFlags(), lockFlags(), []cli.Flag{outputFlag()}, logFlags()),
+		}, storeFlags(), sinkFlags(), lockFlags(), []cli.Flag{resultFlag(), priceFlag()}, logFlags()),
 		Action: a.runAction,
 	}
 }
 
 func (a *app) runAction(c *cli.Context) error {
 	if err := oneOf(c, "output", "json", "yaml", "text"); err != nil {
+		return err
+	}
+	if err := a.mayPrune(c); err != nil {
+		return err
+	}
+	saved, err := a.saved(c)
+	if err != nil {
 		return err
 	}
 	s, err := a.open(c, "run")
@@ -33,8 +43,26 @@ func (a *app) runAction(c *cli.Context) error {
 	r := s.runner.Run(c.Context, s.pipeline, engine.RunOptions{
 		Stages: c.StringSlice("stage"), From: c.String("from"), Until: c.String("until"),
 		Resume: c.Bool("resume"), Force: c.Bool("force"), Yes: c.Bool("yes"), Approve: c.StringSlice("approve"), LockWait: s.lockWait(),
+		Saved: saved, Prune: c.Bool("prune"),
 	})
 	return s.finish(r)
+}
+
+// mayPrune refuses what would remove things that nobody was shown.
+func (a *app) mayPrune(c *cli.Context) error {
+	if !c.Bool("prune") {
+		return nil
+	}
+	for _, name := range []string{"stage", "from", "until", "resume"} {
+		if c.IsSet(name) {
+			return usage(c, "--prune: needs the whole file, not --%s", name)
+		}
+	}
+	if !c.Bool("yes") && !a.someone() {
+		return &steps.Error{Code: "NotConfirmed", Category: steps.BadInput, Message: "run --prune: nobody is there to be asked",
+			Hints: []string{"look at `pipectl plan`; --yes confirms it"}}
+	}
+	return nil
 }
 
 // finish shows how a run ended: the result on stdout, errors and the ways on on stderr, reports where asked.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pipectl.dev/cloud"
 	"pipectl.dev/cmd/pipectl/schema"
 	"pipectl.dev/engine"
 	"pipectl.dev/steps"
@@ -19,12 +20,15 @@ var documents = []struct {
 	{"event", "event of a run", reflect.TypeFor[steps.Event]()},
 	{"run", "result of a run", reflect.TypeFor[engine.RunResult]()},
 	{"plan", "plan", reflect.TypeFor[engine.PlanReport]()},
+	{"savedplan", "saved plan", reflect.TypeFor[engine.SavedPlan]()},
 	{"status", "status", reflect.TypeFor[engine.StatusReport]()},
+	{"doctor", "report of the preflights", reflect.TypeFor[engine.DoctorReport]()},
+	{"prices", "price file", reflect.TypeFor[cloud.PriceList]()},
 }
 
 func (a *app) schemaCommand() *cli.Command {
 	return &cli.Command{
-		Name: "schema", Usage: "print a JSON Schema", ArgsUsage: "pipeline|result|event|run|plan|status|STEP",
+		Name: "schema", Usage: "print a JSON Schema", ArgsUsage: "pipeline|result|event|run|plan|savedplan|status|doctor|prices|STEP",
 		Description: "Editors check a pipeline file by it: pipectl schema pipeline >.pipectl/schema.json, and in the file's first line\n" +
 			"# yaml-language-server: $schema=.pipectl/schema.json",
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "outputs", Usage: "of a step: what it leaves, not what it takes"}},

@@ -79,7 +79,7 @@ func member(value, name, key string) (string, error) {
 func (c *clients) secretKey(ctx context.Context, from engine.FromK8s) (string, error) {
 	ref := from.Cluster
 	if ref.IsZero() {
-		ref, _ = homeCluster()
+		ref = homeCluster()
 	}
 	k, err := c.kube(ctx, ref)
 	if err != nil {

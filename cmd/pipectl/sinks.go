@@ -78,10 +78,7 @@ func (s *reports) surroundings(r *engine.RunResult) []error {
 	if isDir(tektonResults) {
 		errs = append(errs, sinks.Tekton(tektonResults, r))
 	}
-	file := s.app.getenv("PIPECTL_TERMINATION_LOG")
-	if file == "" && inPod() {
-		file = terminationLog
-	}
+	file := s.app.terminationFile()
 	if file == "" {
 		return errs
 	}
@@ -91,6 +88,7 @@ func (s *reports) surroundings(r *engine.RunResult) []error {
 	}
 	// Best effort: a pod may have turned it off, and the result is on stdout as well.
 	_ = os.WriteFile(file, message, 0o644)
+	s.app.told = true
 	return errs
 }
 

@@ -10,9 +10,10 @@ import (
 
 func (a *app) statusCommand() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "show what exists", ArgsUsage: "[FILE]",
-		Description: "Looks at the world, not at stored results. Writes nothing and takes no lock.",
-		Flags:       flags(fileFlags(), storeFlags(), []cli.Flag{outputFlag()}, logFlags()),
+		Name: "status", Usage: "show what exists, how it differs from the file, and what it costs", ArgsUsage: "[FILE]",
+		Description: "Looks at the world, not at stored results. A line for each thing says what a run would do to it. What costs by the hour is found by\n" +
+			"owner tag: also what a down left over, and what no stage of the file makes any more. Writes nothing and takes no lock.",
+		Flags: flags(fileFlags(), []cli.Flag{&cli.BoolFlag{Name: "all-regions", Usage: "look for what costs in all regions of the account"}}, storeFlags(), []cli.Flag{outputFlag(), priceFlag()}, logFlags()),
 		Action: func(c *cli.Context) error {
 			if err := oneOf(c, "output", "json", "yaml", "text"); err != nil {
 				return err
@@ -22,7 +23,12 @@ func (a *app) statusCommand() *cli.Command {
 				return err
 			}
 			r := s.runner.Status(c.Context, s.pipeline)
+			r.Holdings, r.Cost, err = s.holdings(c.Context, c.Bool("all-regions"))
 			s.show.discard()
+			if err != nil {
+				return err
+			}
+			r.Judge(r.Holdings)
 			if format := c.String("output"); format == "json" || format == "yaml" {
 				err = a.print(format, r)
 			} else {
@@ -48,12 +54,8 @@ func (a *app) validateCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			names := make([]string, len(p.Stages))
-			for i, s := range p.Stages {
-				names[i] = s.Name
-			}
 			if format := c.String("output"); format == "json" || format == "yaml" {
-				return a.print(format, map[string]any{"pipeline": p.Name, "file": p.File, "valid": true, "stages": names})
+				return a.print(format, map[string]any{"pipeline": p.Name, "file": p.File, "valid": true, "stages": names(p)})
 			}
 			if !c.Bool("quiet") {
 				fmt.Fprintf(a.stdout, "%s: pipeline %s is valid, %d stages\n", p.File, p.Name, len(p.Stages))

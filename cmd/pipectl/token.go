@@ -12,7 +12,7 @@ import (
 
 func clusterFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "cluster", Usage: "`NAME` of the EKS cluster"},
+		&cli.StringFlag{Name: "cluster", Usage: "`NAME` of the EKS cluster (required)"},
 		&cli.StringFlag{Name: "region", Usage: "AWS `REGION` of the cluster (default: that of the environment)"},
 	}
 }
@@ -20,8 +20,10 @@ func clusterFlags() []cli.Flag {
 func (a *app) tokenCommand() *cli.Command {
 	return &cli.Command{
 		Name: "token", Usage: "print a token for an EKS cluster, for kubectl's exec plugin",
-		Description: "Prints an ExecCredential; `pipectl kubeconfig` writes the entry that calls it. No aws CLI is needed.",
-		Flags:       clusterFlags(),
+		Description: "Prints an ExecCredential; `pipectl kubeconfig` writes the entry that calls it. No aws CLI is needed. Like `aws eks get-token` it\n" +
+			"only signs with the caller's credentials, and asks nobody: a token for a cluster that does not exist, or that does not let the\n" +
+			"caller in, is printed all the same, and refused by the cluster. A token lasts about 15 minutes.",
+		Flags: clusterFlags(),
 		Action: func(c *cli.Context) error {
 			if err := atMost(c, 0); err != nil {
 				return err

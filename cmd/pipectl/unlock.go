@@ -14,6 +14,7 @@ func (a *app) unlockCommand() *cli.Command {
 		Description: "A lock whose holder is silent frees itself after a while, and at once where the holder's process is known to be gone.",
 		Flags: flags(fileFlags(), []cli.Flag{
 			&cli.StringSliceFlag{Name: "stage", Usage: "only stage `NAME`; repeatable"},
+			lockNamespaceFlag(),
 			&cli.StringFlag{Name: "lock", Value: "auto", Usage: "`KIND` of lock: auto (SSM, or a Lease without AWS) or none"},
 		}),
 		Action: a.unlockAction,

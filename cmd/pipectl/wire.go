@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,19 +22,20 @@ import (
 type clients struct {
 	aws     cloud.Opener
 	kube    kube.Opener
-	region  string        // of the pipeline: what steps mean that name none
-	mover   string        // --mover-image
-	healthy time.Duration // PIPECTL_HEALTHY_FOR, which a rehearsal sets; zero: as the pipeline says
+	region  string           // of the pipeline: what steps mean that name none
+	mover   string           // --mover-image
+	prices  cloud.PriceTable // --prices over the built-in ones; nil: those alone
+	healthy time.Duration    // PIPECTL_HEALTHY_FOR, which a rehearsal sets; zero: as the pipeline says
 }
 
 func newClients() *clients {
 	c := &clients{}
-	open := cloud.NewOpener(cloud.Options{})
+	open := sync.OnceValue(func() cloud.Opener { return cloud.NewOpener(cloud.Options{Prices: c.prices}) })
 	c.aws = func(ctx context.Context, region string) (*cloud.Session, error) {
 		if region == "" {
 			region = c.region
 		}
-		return open(ctx, region)
+		return open()(ctx, region)
 	}
 	c.kube = kube.NewOpener(kube.Options{Token: c.token, Describe: c.describe})
 	return c
@@ -56,7 +58,7 @@ func (c *clients) describe(ctx context.Context, ref steps.EKSCluster) (steps.EKS
 	if err != nil {
 		return ref, err
 	}
-	out, err := s.EKS.DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &ref.Name})
+	out, err := cloud.EKS(s).DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &ref.Name})
 	if cloud.IsNotFound(err) {
 		return ref, &steps.Error{Code: "ClusterNotFound", Category: steps.Precondition, Message: "eks: " + ref.Name + ": no such cluster in " + s.Region}
 	}
@@ -88,7 +90,7 @@ func (c *clients) identify(ctx context.Context, p *engine.Pipeline) (steps.Ident
 		id.Account, id.Region = who.Account, s.Region
 		return id, nil
 	}
-	ref, name := homeCluster()
+	ref := homeCluster()
 	if ref.IsZero() {
 		return id, nil // nothing outside is touched: the name is enough
 	}
@@ -100,18 +102,18 @@ func (c *clients) identify(ctx context.Context, p *engine.Pipeline) (steps.Ident
 	if err != nil {
 		return id, kube.Explain(err)
 	}
-	id.Cluster = string(ns.UID) + "-" + name
+	id.Cluster = string(ns.UID) // the same from everywhere: names differ between a pod and each kubeconfig
 	return id, nil
 }
 
 // homeCluster is the cluster that pipectl runs in, else the kubeconfig's current one, else none.
-func homeCluster() (ref steps.ClusterRef, name string) {
+func homeCluster() steps.ClusterRef {
 	if inPod() {
-		return steps.ClusterRef{InCluster: true}, "in-cluster"
+		return steps.ClusterRef{InCluster: true}
 	}
 	cfg, err := clientcmd.NewDefaultClientConfigLoadingRules().Load()
 	if err != nil || cfg.CurrentContext == "" || cfg.Contexts[cfg.CurrentContext] == nil {
-		return steps.ClusterRef{}, ""
+		return steps.ClusterRef{}
 	}
-	return steps.ClusterRef{Context: cfg.CurrentContext}, cfg.Contexts[cfg.CurrentContext].Cluster
+	return steps.ClusterRef{Context: cfg.CurrentContext}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"pipectl.dev/engine"
 	"pipectl.dev/steps"
 )
 
@@ -18,18 +19,20 @@ func TestPageTellsTheRunAndEscapesIt(t *testing.T) {
 		{Type: steps.Version, Time: at(0), Version: "1.0"},
 		{Type: steps.RunStart, Time: at(0), Message: "run blog"},
 		{Type: steps.StageStart, Time: at(1), Stage: "cluster", Step: "provision-eks"},
+		{Type: steps.StageStart, Time: at(8), Stage: "cluster", Step: "provision-eks", Message: "delete"},
 		{Type: steps.ChangeStart, Time: at(1), Stage: "cluster", Change: vpc},
 		{Type: steps.ChangeDone, Time: at(5), Stage: "cluster", Change: vpc},
 		{Type: steps.ChangeDone, Time: at(5), Stage: "cluster", Change: kept},
 		{Type: steps.StageDone, Time: at(9), Stage: "cluster", Status: steps.Failed, Message: "no & never"},
 		{Type: steps.StageDone, Time: at(10), Stage: "apps", Status: steps.Blocked},
-		{Type: steps.Summary, Time: at(10), Status: steps.Failed},
+		{Type: steps.Summary, Time: at(10), Status: steps.Failed, Data: &engine.RunResult{
+			Verb: "run", Pipeline: "blog", Status: steps.Failed, Changes: steps.Counts{Create: 1, Keep: 7}, SimulatedSeconds: 90}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := b.String()
-	for _, want := range []string{"run blog", "ec2:Vpc &lt;b&gt;", "no &amp; never", "Failed", "Blocked", ">1</b>"} {
+	for _, want := range []string{"run blog", "ec2:Vpc &lt;b&gt;", "no &amp; never", "Failed", "Blocked", ">1</b>", ">7</b>", "1 min 30 s", "8 s</span>"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

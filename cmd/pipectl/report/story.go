@@ -16,11 +16,11 @@ type story struct {
 	RunID   string
 	Began   time.Time
 	Took    time.Duration
+	Cloud   time.Duration // how long it would have taken with the cloud at its real pace; zero outside of a rehearsal
 	Status  steps.Status
 	Good    bool
 	Counts  steps.Counts
-	Hourly  float64
-	Prices  string
+	Cost    *steps.Cost
 	Outputs []output
 	Stages  []*stage
 	Notes   []note
@@ -35,6 +35,7 @@ type stage struct {
 	Open       bool // shows its resources at once: it failed, or took longest
 	Message    string
 	From, To   time.Time
+	begun      bool
 	Left, Wide float64 // of the whole run
 	Took       time.Duration
 	Bars       []*bar
@@ -95,7 +96,9 @@ func (s *story) take(ev steps.Event, get func(steps.Event) *stage) {
 			s.Title = ev.Message
 		}
 	case steps.StageStart:
-		get(ev).From = ev.Time
+		if st := get(ev); !st.begun { // down begins twice: to let go, and to remove
+			st.From, st.begun = ev.Time, true
+		}
 	case steps.StageDone:
 		st := get(ev)
 		st.Status, st.Good, st.Message, st.To = ev.Status, good(ev.Status), ev.Message, ev.Time
@@ -146,9 +149,10 @@ func (s *story) summary(ev steps.Event) {
 	if r.Status != "" {
 		s.Status = r.Status
 	}
-	s.RunID, s.Errors = r.RunID, r.Errors
+	s.RunID, s.Errors, s.Counts = r.RunID, r.Errors, r.Changes // what stages kept that were skipped is in the result only
+	s.Cloud = time.Duration(r.SimulatedSeconds * float64(time.Second))
 	if r.Cost != nil {
-		s.Hourly, s.Prices = r.Cost.HourlyUSD, r.Cost.PricesAsOf
+		s.Cost = r.Cost
 	}
 	for name, value := range r.Outputs {
 		text := string(value)

@@ -50,6 +50,8 @@ func special(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti)$`, Examples: []any{"20Gi", "500Mi"}}
 	case reflect.TypeFor[steps.Secret]():
 		return &jsonschema.Schema{Type: "string", WriteOnly: true}
+	case reflect.TypeFor[steps.Sensitive]():
+		return &jsonschema.Schema{Type: "object", Required: []string{"sensitive"}, Description: "a reference to a value that is kept apart: {\"sensitive\": NAME}"}
 	case reflect.TypeFor[yaml.Node](), reflect.TypeFor[json.RawMessage](), reflect.TypeFor[any]():
 		return &jsonschema.Schema{}
 	}

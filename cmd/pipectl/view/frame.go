@@ -15,6 +15,9 @@ func (m *Model) Frame(now time.Time, st Style) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d := drawing{m: m, now: now, st: st, names: m.nameWidth()}
+	if m.Verb == "plan" || m.Verb == "status" {
+		return d.looking()
+	}
 	head, foot := d.head(), d.foot()
 	room := st.Height - len(head) - len(foot)
 	if st.Height == 0 {
@@ -49,6 +52,7 @@ func (d drawing) head() []string {
 	switch {
 	case !m.ended.IsZero():
 		right = clock(m.ended.Sub(m.began))
+	case left < 5*time.Second && atLeast: // it says nothing
 	case left > 0 && left < 5*time.Second:
 		right += st.dot() + "nearly done"
 	case left > 0 && atLeast:
@@ -77,6 +81,18 @@ func (d drawing) head() []string {
 	}
 	w := st.width() - 2
 	return []string{" " + st.ends(title, st.paint(dim, right), w), " " + st.bar(w, share, color)}
+}
+
+// looking is the picture of a verb that changes nothing and whose result says all: that it is at work, and for how long.
+func (d drawing) looking() []string {
+	st, m := d.st, d.m
+	title := st.paint(bold, m.Verb) + " " + m.Title
+	spent := max(d.now.Sub(m.began), 0)
+	if m.began.IsZero() {
+		spent = 0
+	}
+	text := fmt.Sprintf("looking at %d %s", len(m.stages), plural(len(m.stages), "stage", "stages"))
+	return []string{" " + st.ends(title, st.paint(dim, clock(spent)), st.width()-2), " " + st.paint(dim, text)}
 }
 
 // doneShare is a plain fraction of stages, for when times are not known.
@@ -126,7 +142,7 @@ func (d drawing) foot() []string {
 	}
 	out := []string{"", " " + st.ends(left, st.paint(dim, right), st.width()-2)}
 	if !m.settled() {
-		out = append(out, " "+st.paint(dim, st.cut("Ctrl-C stops after the work in hand; the same command carries on.", st.width()-2)))
+		out = append(out, " "+st.paint(dim, st.cut("Ctrl-C ends the work in hand and stops; run again to carry on.", st.width()-2)))
 	}
 	return out
 }
@@ -192,7 +208,7 @@ func (d drawing) stage(s *stage) string {
 	if s.status != running || s.Expect <= 0 || room < bar+20 {
 		return line + d.words(s, room)
 	}
-	expect := time.Duration(float64(s.Expect) / d.m.Speed)
+	expect := s.real(d.m.Speed)
 	tail := st.bar(bar, s.share(d.now, d.m.Speed), cyan) + " " + st.paint(dim, st.right("of "+clock(expect), 8))
 	words := d.words(s, room-bar-11)
 	return line + st.left(words, room-bar-11) + "  " + tail
@@ -251,6 +267,9 @@ func prefixed(sep, s string) string {
 
 func (d drawing) pending(s *stage) string {
 	waits := d.m.waits(s)
+	if len(s.work) == 1 && s.work[0].change.Kind == "" {
+		return flat(s.work[0].detail) // somebody else holds its lock
+	}
 	text := "ready"
 	if len(waits) > 0 {
 		text = "after " + strings.Join(waits, ", ")
@@ -278,7 +297,7 @@ func (d drawing) work(s *stage, n int) []string {
 		return nil
 	}
 	var out []string
-	ws := byUrgency(s.work, d.now, d.m.Speed)
+	ws := byUrgency(s.work, d.now)
 	for i, w := range ws {
 		if w.change.Kind == "" && s.Changes <= 1 && len(ws) == 1 {
 			continue // the stage's own line says it
@@ -302,7 +321,7 @@ func (d drawing) task(w *work, last bool) string {
 	if what == "" {
 		what = flat(w.detail)
 	}
-	age := w.age(d.now, d.m.Speed)
+	age := w.age(d.now)
 	line := "   " + st.paint(dim, branch) + " "
 	room := st.width() - ansi.StringWidth(line) - 1
 	tail := st.paint(dim, st.right(clock(age), 6))

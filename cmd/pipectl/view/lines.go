@@ -3,8 +3,11 @@ package view
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/charmbracelet/x/ansi"
 
 	"pipectl.dev/steps"
 )
@@ -17,12 +20,19 @@ type Lines struct {
 	mu   sync.Mutex
 	out  io.Writer
 	st   Style
+	wide int                  // wrap lines at this width; zero: leave them whole, for grep
 	told map[string]time.Time // last heartbeat, by stage and resource
 }
 
 // NewLines writes to out.
 func NewLines(out io.Writer, st Style) *Lines {
 	return &Lines{out: out, st: st, told: map[string]time.Time{}}
+}
+
+// Wrapped makes l break lines at the width of the terminal, further ones aligned below the text.
+func (l *Lines) Wrapped() *Lines {
+	l.wide = l.st.width()
+	return l
 }
 
 // Apply writes ev, if it is worth a line.
@@ -37,13 +47,20 @@ func (l *Lines) Apply(ev steps.Event) {
 	if stage == "" {
 		stage = "-"
 	}
-	fmt.Fprintf(l.out, "%s %-12s %s %s\n", l.st.paint(dim, ev.Time.Format("15:04:05")), stage, glyph, text)
+	lead := fmt.Sprintf("%s %-12s %s ", l.st.paint(dim, ev.Time.Format("15:04:05")), stage, glyph)
+	if l.wide > 0 {
+		indent := ansi.StringWidth(lead)
+		text = strings.Join(fill(text, max(l.wide-indent-1, 20)), "\n"+strings.Repeat(" ", indent))
+	}
+	fmt.Fprintf(l.out, "%s%s\n", lead, text)
 }
 
 func (l *Lines) text(ev steps.Event) (glyph, text string) {
 	switch ev.Type {
+	case steps.RunStart:
+		return l.st.paint(cyan, ">"), ev.Message
 	case steps.StageStart:
-		return l.st.paint(cyan, ">"), ev.Step
+		return l.st.paint(cyan, ">"), ev.Step + prefixed(": ", ev.Message)
 	case steps.StageDone:
 		return l.ended(ev)
 	case steps.ChangeDone:
@@ -80,7 +97,7 @@ func (l *Lines) wait(ev steps.Event) (glyph, text string) {
 	what := name(ev.Change)
 	key := ev.Stage + " " + what
 	last, ok := l.told[key]
-	if !ok && what != "" {
+	if !ok && (what != "" || ev.ExpectSeconds > 0) {
 		l.told[key] = ev.Time // most resources are ready before the first heartbeat is due
 		return "", ""
 	}
@@ -95,7 +112,7 @@ func (l *Lines) wait(ev steps.Event) (glyph, text string) {
 	if ev.ExpectSeconds > 0 {
 		return "~", fmt.Sprintf("%s (%s of about %s)", text, Span(seconds(ev.ElapsedSeconds)), Span(seconds(ev.ExpectSeconds)))
 	}
-	return "~", fmt.Sprintf("%s (%s)", text, Span(seconds(ev.ElapsedSeconds)))
+	return "~", text + l.took(ev)
 }
 
 func name(c *steps.Change) string {

@@ -24,6 +24,7 @@ type Stage struct {
 	Changes  int           // planned, keeps not counted
 	Deferred bool          // planned again once its inputs are known
 	Asks     bool          // confirm: ask
+	Cloud    bool          // its step works on the cloud, whose clock a rehearsal hurries
 }
 
 // Model is the state of a run as told by its events. It is safe for concurrent use.
@@ -48,6 +49,8 @@ type stage struct {
 	work    []*work
 	message string  // what a wait or the end said
 	hourly  float64 // USD
+	hurried bool    // a wait of it ran on a rehearsal's clock
+	plain   bool    // a wait of it ran on the real clock
 }
 
 const running steps.Status = "running"
@@ -56,8 +59,9 @@ const running steps.Status = "running"
 type work struct {
 	change  steps.Change
 	detail  string
-	elapsed time.Duration // in the cloud's time, at the moment seen
+	elapsed time.Duration // on its own clock, at the moment seen
 	expect  time.Duration
+	speed   float64 // how many times faster than real that clock runs
 	seen    time.Time
 }
 
@@ -79,6 +83,10 @@ func (m *Model) Planned(p engine.StagePlan) {
 
 func (m *Model) planned(p engine.StagePlan) {
 	s := m.stage(p.Stage, p.Step)
+	if m.Verb != "run" { // what is forecast is the making of it
+		s.Changes = 0
+		return
+	}
 	s.Changes = p.Counts.Create + p.Counts.Update + p.Counts.Delete
 	s.Deferred = p.State == engine.IsDeferred
 	if p.Forecast.Cost != nil {
@@ -116,7 +124,7 @@ func (m *Model) Apply(ev steps.Event) {
 		if s.began.IsZero() {
 			s.began = ev.Time
 		}
-		s.status, s.message = running, ev.Message
+		s.status, s.message, s.ended, s.work = running, ev.Message, time.Time{}, nil
 	case steps.StageDone:
 		s := m.stage(ev.Stage, ev.Step)
 		s.status, s.ended, s.work, s.message = ev.Status, ev.Time, nil, ev.Message
@@ -173,7 +181,8 @@ func (s *stage) progress(ev steps.Event) {
 		s.work = append(s.work, w)
 	}
 	w.detail, w.seen = ev.Message, ev.Time
-	w.elapsed, w.expect = seconds(ev.ElapsedSeconds), seconds(ev.ExpectSeconds)
+	w.elapsed, w.expect, w.speed = seconds(ev.ElapsedSeconds), seconds(ev.ExpectSeconds), max(ev.Speed, 1)
+	s.hurried, s.plain = s.hurried || ev.Speed > 1, s.plain || ev.Speed <= 1
 }
 
 func (s *stage) finish(ev steps.Event) {
@@ -199,13 +208,18 @@ func same(a, b steps.Change) bool { return a.Kind == b.Kind && a.Name == b.Name 
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// age is how long w has taken at now, in the cloud's time.
-func (w *work) age(now time.Time, speed float64) time.Duration {
+// age is how long w has taken at now, on its own clock.
+func (w *work) age(now time.Time) time.Duration {
 	since := now.Sub(w.seen)
 	if since < 0 {
 		since = 0
 	}
-	return w.elapsed + time.Duration(float64(since)*speed)
+	return w.elapsed + time.Duration(float64(since)*w.speed)
+}
+
+// left is how long w should still take, in real time.
+func (w *work) left(now time.Time) time.Duration {
+	return time.Duration(float64(w.expect-w.age(now)) / max(w.speed, 1))
 }
 
 // done reports whether the stage has ended, however.
@@ -223,6 +237,15 @@ func (s *stage) took(now time.Time) time.Duration {
 	}
 }
 
+// real is the real time that a stage is expected to take. A rehearsal hurries what is waited for of the cloud: which stages that is shows
+// only once they wait, before that it is guessed by their steps.
+func (s *stage) real(speed float64) time.Duration {
+	if s.hurried || s.Cloud && !s.plain {
+		return time.Duration(float64(s.Expect) / speed)
+	}
+	return s.Expect
+}
+
 // share is how much of a running stage is done by time: it never claims the end before the end.
 func (s *stage) share(now time.Time, speed float64) float64 {
 	if s.done() {
@@ -231,7 +254,7 @@ func (s *stage) share(now time.Time, speed float64) float64 {
 	if s.Expect <= 0 || s.status != running {
 		return 0
 	}
-	return min(float64(s.took(now))*speed/float64(s.Expect), 0.97)
+	return min(float64(s.took(now))/float64(s.real(speed)), 0.97)
 }
 
 // Left is the time to the end along the longest path of stages, and whether it is only a lower bound because some stage's time is not
@@ -261,7 +284,7 @@ func (m *Model) left(now time.Time) (left time.Duration, atLeast bool) {
 	}
 	for _, s := range m.stages {
 		left = max(left, visit(s))
-		atLeast = atLeast || (!s.done() && s.Expect == 0 && (s.Deferred || s.Changes > 0))
+		atLeast = atLeast || (!s.done() && s.Expect == 0 && (s.Deferred || s.Changes > 0 || m.Verb != "run"))
 	}
 	return left, atLeast
 }
@@ -309,22 +332,26 @@ func (m *Model) behind(s *stage, name string, seen map[string]bool) bool {
 }
 
 func (s *stage) remaining(now time.Time, speed float64) time.Duration {
-	expect := time.Duration(float64(s.Expect) / speed)
+	expect := s.real(speed)
 	switch {
 	case s.done():
 		return 0
 	case s.status == running:
-		return max(expect-s.took(now), 0)
+		left := expect - s.took(now)
+		for _, w := range s.work { // what is being worked on knows better
+			left = max(left, w.left(now))
+		}
+		return max(left, 0)
 	default:
 		return expect
 	}
 }
 
 // byUrgency orders work so that what holds the run up longest stands first.
-func byUrgency(ws []*work, now time.Time, speed float64) []*work {
+func byUrgency(ws []*work, now time.Time) []*work {
 	out := slices.Clone(ws)
 	slices.SortStableFunc(out, func(a, b *work) int {
-		return cmp.Compare(b.expect-b.age(now, speed), a.expect-a.age(now, speed))
+		return cmp.Compare(b.left(now), a.left(now))
 	})
 	return out
 }

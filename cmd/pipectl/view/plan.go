@@ -30,6 +30,7 @@ func draw(d planText) {
 			d.stage(s)
 		}
 	}
+	d.forgotten(d.p.Forgotten, d.p.Prune)
 	d.total()
 }
 
@@ -53,7 +54,7 @@ func (d planText) heading() {
 func (d planText) stage(s engine.StagePlan) {
 	st := d.st
 	right := ""
-	if s.State == engine.HasChanges && s.Forecast.Seconds > 0 {
+	if s.State == engine.HasChanges && s.Forecast.Seconds > 0 && d.verb != "down" {
 		right = "about " + about(seconds(s.Forecast.Seconds))
 	}
 	name := fmt.Sprintf("%s %s", st.paint(bold, s.Stage), st.paint(dim, s.Step))
@@ -214,7 +215,13 @@ func (d planText) total() {
 	st, p := d.st, d.p
 	d.line("")
 	d.line(" %s", st.paint(dim, strings.Repeat(st.pick("─", "-"), st.width()-2)))
-	text := d.counts(p.Changes)
+	sum := p.Changes
+	for _, f := range p.Forgotten {
+		if p.Prune && f.Kept == "" {
+			sum.Delete += len(f.Things)
+		}
+	}
+	text := d.counts(sum)
 	if text == "" {
 		text = "nothing to change"
 	}
@@ -222,14 +229,14 @@ func (d planText) total() {
 		text += st.dot() + st.paint(yellow, fmt.Sprintf("%d %s known later", n, plural(n, "stage", "stages")))
 	}
 	right := ""
-	if p.Seconds > 0 {
+	if p.Seconds > 0 && d.verb != "down" { // it is the time to make it
 		right = "about " + about(time.Duration(p.Seconds)*time.Second)
 		if len(p.Deferred) > 0 {
 			right = "at least " + about(time.Duration(p.Seconds)*time.Second)
 		}
 	}
 	d.line(" %s", st.ends(text, st.paint(bold, right), st.width()-2))
-	d.cost(p.Cost)
+	d.costs(p.Cost, "", map[bool]string{true: "costs now", false: "costs"}[d.verb == "down"], len(p.Deferred) > 0)
 	for _, w := range p.Warnings {
 		d.wrap(" "+st.paint(yellow, "warning: "), flat(w))
 	}
@@ -240,39 +247,4 @@ func plural(n int, one, many string) string {
 		return one
 	}
 	return many
-}
-
-// cost says what it costs while it stands and once it is down again, and what the figure leaves out.
-func (d planText) cost(c *steps.Cost) {
-	if c == nil || (c.HourlyUSD == 0 && len(c.Items) == 0) {
-		return
-	}
-	st := d.st
-	rest := 0.0
-	for _, i := range c.Items {
-		if i.Data {
-			rest += i.HourlyUSD
-		}
-	}
-	const hoursPerMonth = 730
-	least, stands := "", " while it stands"
-	if d.verb == "down" {
-		stands = " now"
-	}
-	if len(d.p.Deferred) > 0 {
-		least = "at least "
-	}
-	text := least + st.paint(bold, Money(c.HourlyUSD)) + stands + fmt.Sprintf(" (%.0f USD a month)", c.HourlyUSD*hoursPerMonth)
-	if rest > 0 {
-		text += fmt.Sprintf(", %.2f USD a month after `pipectl down`", rest*hoursPerMonth)
-	}
-	d.wrap(" ", text)
-	small := "list prices of " + c.PricesAsOf
-	if len(c.NotCounted) > 0 {
-		small += "; not counted: " + strings.Join(c.NotCounted, ", ")
-	}
-	if len(c.Unknown) > 0 {
-		small += "; price unknown: " + strings.Join(c.Unknown, ", ")
-	}
-	d.wrap(" ", st.paint(dim, small))
 }

@@ -54,7 +54,7 @@ func (s *Screen) Write(p []byte) (int, error) {
 	defer s.mu.Unlock()
 	var b strings.Builder
 	b.WriteString(s.erase())
-	b.Write(bytes.TrimRight(p, "\n"))
+	b.Write(bytes.ReplaceAll(bytes.TrimRight(p, "\n"), []byte("\n"), []byte("\r\n")))
 	b.WriteString("\r\n")
 	if !s.away {
 		b.WriteString(s.last)

@@ -69,6 +69,12 @@ func (s Style) pick(utf8, ascii string) string {
 func (s Style) dot() string      { return s.pick(" · ", ", ") }
 func (s Style) ellipsis() string { return s.pick("…", "...") }
 
+// Bar is a line of n cells, share of it filled.
+func (s Style) Bar(n int, share float64) string { return s.bar(n, share, cyan) }
+
+// Cut shortens text to the terminal's width.
+func (s Style) Cut(text string) string { return s.cut(text, s.width()-1) }
+
 // bar is a line of n cells, share of it filled.
 func (s Style) bar(n int, share float64, color string) string {
 	halves := int(share*float64(2*n) + 0.5)

@@ -16,16 +16,16 @@ import (
 func Summary(w io.Writer, r *engine.RunResult, st Style) {
 	word, color := ending(r.Status)
 	head := st.paint(color, word) + " in " + Span(seconds(r.DurationSeconds)) + st.dot() + tally(r.Changes, st.dot())
-	if r.SimulatedSeconds > 0 {
-		head += st.paint(dim, fmt.Sprintf(" (%s of the cloud's time)", Span(seconds(r.SimulatedSeconds))))
+	d := planText{w: w, st: st}
+	d.line("")
+	d.wrap(" ", fmt.Sprintf("%s %s: %s", r.Verb, st.paint(bold, r.Pipeline), head))
+	if r.SimulatedSeconds > r.DurationSeconds+1 {
+		d.wrap("   "+fmt.Sprintf("%-12s ", "in real time"), st.paint(dim, Span(seconds(r.SimulatedSeconds))+", were the cloud not hurried"))
 	}
-	fmt.Fprintf(w, "\n %s %s: %s\n", r.Verb, st.paint(bold, r.Pipeline), head)
 	for _, name := range slices.Sorted(maps.Keys(r.Outputs)) {
 		fmt.Fprintf(w, "   %-12s %s\n", name, plain(r.Outputs[name]))
 	}
-	if r.Cost != nil && r.Cost.HourlyUSD > 0 {
-		fmt.Fprintf(w, "   %-12s %s at list prices of %s\n", "costs", Money(r.Cost.HourlyUSD), r.Cost.PricesAsOf)
-	}
+	d.costs(r.Cost, "  ", fmt.Sprintf("%-12s", "costs"), false)
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(w, "   %s\n", st.paint(yellow, "warning: "+flat(warning)))
 	}
@@ -59,23 +59,17 @@ func plain(raw json.RawMessage) string {
 
 // Next writes what exists after a run that did not succeed, what that costs, and the two ways on.
 func Next(w io.Writer, r *engine.RunResult, st Style) {
-	if r.Next == nil {
+	if r.Next == nil && !r.Untouched {
 		return
 	}
 	fmt.Fprintln(w)
-	if n := len(r.Next.Exists); n > 0 {
-		kinds := map[string]int{}
-		for _, c := range r.Next.Exists {
-			kinds[c.Kind]++
-		}
-		var parts []string
-		for _, k := range slices.Sorted(maps.Keys(kinds)) {
-			parts = append(parts, fmt.Sprintf("%d %s", kinds[k], k))
-		}
-		text := fmt.Sprintf("exists now: %s", strings.Join(parts, ", "))
-		if r.Cost != nil && r.Cost.HourlyUSD > 0 {
-			text += fmt.Sprintf(" (%s)", Money(r.Cost.HourlyUSD))
-		}
+	if r.Untouched {
+		fmt.Fprintf(w, "  nothing was %s\n", map[bool]string{true: "changed", false: "removed"}[r.Verb == "run"])
+	}
+	if r.Next == nil {
+		return
+	}
+	if text := exists(r); text != "" {
 		planText{w: w, st: st}.wrap("  ", text)
 	}
 	if r.Next.Resume != "" {
@@ -86,27 +80,46 @@ func Next(w io.Writer, r *engine.RunResult, st Style) {
 	}
 }
 
-// Status writes what exists, a line for each stage.
-func Status(w io.Writer, r *engine.StatusReport, st Style) {
-	fmt.Fprintf(w, " %s%s\n", st.paint(bold, r.Pipeline), st.paint(dim, prefixed(st.dot(), r.Identity)))
-	width := 8
-	for _, s := range r.Stages {
-		width = max(width, len(s.Stage))
+// exists tells what is there by kind, what of it is on its way, and what it costs an hour; "" where there is nothing.
+func exists(r *engine.RunResult) string {
+	if len(r.Next.Exists) == 0 {
+		return ""
 	}
-	for _, s := range r.Stages {
-		glyph, word := st.paint(dim, st.pick("○", "-")), "not there"
-		switch {
-		case s.Unknown:
-			glyph, word = st.paint(yellow, "?"), "could not be looked at"
-		case s.Exists:
-			glyph, word = st.paint(green, st.pick("✓", "+")), "there"
+	kinds, under := map[string]int{}, map[string]map[string]int{} // in all, and on their way by word
+	for _, c := range r.Next.Exists {
+		kinds[c.Kind]++
+		if !c.Unfinished {
+			continue
 		}
-		last := ""
-		if s.Last != nil {
-			last = fmt.Sprintf("last run: %s, %s", strings.ToLower(string(s.Last.Status)), s.Last.FinishedAt.Local().Format("2006-01-02 15:04"))
+		word := "being made"
+		if c.Action == "delete" {
+			word = "being removed"
 		}
-		fmt.Fprintf(w, " %s %s %s %s\n", glyph, st.left(s.Stage, width), st.left(word, 24), st.paint(dim, last))
+		if under[c.Kind] == nil {
+			under[c.Kind] = map[string]int{}
+		}
+		under[c.Kind][word]++
 	}
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(kinds)) {
+		part := fmt.Sprintf("%d %s", kinds[k], k)
+		for _, word := range slices.Sorted(maps.Keys(under[k])) {
+			if n := under[k][word]; n < kinds[k] {
+				word = fmt.Sprintf("(%d %s)", n, word)
+			}
+			part += " " + word
+		}
+		parts = append(parts, part)
+	}
+	text := "exists now: " + strings.Join(parts, ", ")
+	if r.Cost != nil && r.Cost.HourlyUSD > 0 {
+		most := ""
+		if r.Next.AtMost {
+			most = "at most "
+		}
+		text += fmt.Sprintf(" (%s%s)", most, Money(r.Cost.HourlyUSD))
+	}
+	return text
 }
 
 // Ask writes what there is to know before a question about one thing.

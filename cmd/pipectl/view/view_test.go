@@ -130,7 +130,17 @@ func TestTimeLeft(t *testing.T) {
 		"a finished stage takes no more": {
 			events: []steps.Event{{Time: at(3), Type: steps.StageDone, Stage: "a", Status: steps.Succeeded}}, at: 3, want: 60 * time.Second,
 		},
-		"a faster cloud":                  {speed: 10, want: 7 * time.Second},
+		"a faster cloud hurries the stages that work on it": {
+			change: func(s []Stage) { s[0].Cloud = true }, speed: 10, want: 61 * time.Second,
+		},
+		"but not their waits for something else": {
+			change: func(s []Stage) { s[0].Cloud = true }, speed: 10, at: 4, want: 66 * time.Second,
+			events: []steps.Event{{Time: at(0), Type: steps.StageStart, Stage: "a"}, {Time: at(1), Type: steps.Waiting, Stage: "a"}},
+		},
+		"a stage that turns out to wait for the cloud is hurried": {
+			speed: 10, at: 5, want: 60500 * time.Millisecond,
+			events: []steps.Event{{Time: at(4.5), Type: steps.StageStart, Stage: "a"}, {Time: at(5), Type: steps.Waiting, Stage: "a", Speed: 10}},
+		},
 		"an unknown stage: a lower bound": {change: func(s []Stage) { s[1].Expect, s[1].Deferred = 0, true }, want: 15 * time.Second, atLeast: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,9 +169,10 @@ func TestGoldenPlan(t *testing.T) {
 	var b bytes.Buffer
 	Plan(&b, &engine.PlanReport{
 		Pipeline: "blog", Identity: "123456789012/ap-northeast-2/blog", Seconds: 1020, Deferred: []string{"ebsCsiRole"},
-		Changes: steps.Counts{Create: 6, Update: 1, Keep: 2},
-		Cost: &steps.Cost{HourlyUSD: 0.249, PricesAsOf: "2026-11-01", NotCounted: []string{"traffic"},
-			Items: []steps.CostItem{{What: "volume", HourlyUSD: 0.0025, Data: true}, {What: "the rest", HourlyUSD: 0.2465}}},
+		Changes:   steps.Counts{Create: 6, Update: 1, Keep: 2},
+		Forgotten: []engine.Forgotten{{Step: "bind-irsa", Things: []engine.Thing{{Kind: "iam:Role", Name: "blog-old-1a2b3c4d", DailyUSD: new(float64)}}}},
+		Cost: steps.Cost{PricesAsOf: "2026-11-01", NotCounted: []string{"traffic"},
+			Items: []steps.CostItem{{What: "volume", HourlyUSD: 0.0025, Data: true}, {What: "the rest", HourlyUSD: 0.2465}, {What: "2 x x9.huge", Unknown: true}}}.Sum(),
 		Warnings: []string{"AWS_PROFILE is set and so is AWS_ACCESS_KEY_ID: the key wins"},
 		Stages: []engine.StagePlan{
 			{Stage: "home", Step: "data-volume", State: engine.AllKeep, Counts: steps.Counts{Keep: 2}},
