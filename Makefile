@@ -20,7 +20,7 @@ GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-21s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/pipectl
@@ -31,9 +31,17 @@ lab: ## Build bin/lab, the control planes of a rehearsal (about ten minutes when
 	cd rehearsal/lab && sh ./upstream.sh
 	cd rehearsal/lab && go build -ldflags "-s -w" -o ../../bin/lab .
 
+.PHONY: lab214
+lab214: lab ## Build bin/lab214, the Argo CD before the lab's own (about ten minutes when cold)
+	cd rehearsal/lab/argocd214 && go build -ldflags "-s -w" -o ../../../bin/lab214 .
+
 .PHONY: rehearse
 rehearse: build lab ## Rehearse the blog's move on this machine: no account, no Docker
 	bin/pipectl rehearse $(REHEARSE_FLAGS) pipelines/blog.yaml
+
+.PHONY: rehearse-all
+rehearse-all: build lab ## Rehearse every shipped pipeline: run, again, down and back
+	for pipeline in pipelines/*.yaml; do bin/pipectl rehearse --full-circle --quiet "$$pipeline"; done
 
 .PHONY: test
 test: lab ## Run the tests of the product, those on real control planes among them
@@ -43,14 +51,41 @@ test: lab ## Run the tests of the product, those on real control planes among th
 test-lab: lab ## Run the tests of the rehearsal's control planes
 	cd rehearsal/lab && PIPECTL_LAB=$(CURDIR)/bin/lab go test ./...
 
+.PHONY: test-argocd214
+test-argocd214: lab214 ## Run the tests of sync-argocd once more, on Argo CD 2.14
+	PIPECTL_LAB=$(CURDIR)/bin/lab PIPECTL_ARGOCD=v2.14.21 go test ./steps/syncargocd
+
 .PHONY: test-root
 test-root: ## Test real block devices and mounts (needs root and a loop device)
 	go test -count=1 -tags root -run Root ./steps/jenkinshome/...
+
+.PHONY: conformance
+conformance: build bin/conformance/.installed ## Hold the emulated AWS against moto and the aws CLI (needs python3 with venv)
+	PIPECTL_CONFORMANCE=$(CURDIR)/bin/conformance go test -count=1 -tags conformance -v ./rehearsal/aws/conformance
+
+bin/conformance/.installed: rehearsal/aws/conformance/requirements.txt
+	rm -rf bin/conformance
+	python3 -m venv bin/conformance
+	bin/conformance/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.PHONY: test-jenkinsfile
+test-jenkinsfile: ## Test what the Jenkinsfile does with every exit code (needs maven and a JRE)
+	mvn -B -q -f test/jenkinsfile/pom.xml test
+
+.PHONY: rehearse-jenkinsfile
+rehearse-jenkinsfile: build lab ## Build the Jenkinsfile against a rehearsal: there, again, down and back
+	PIPECTL_LAB=$(CURDIR)/bin/lab test/jenkinsfile/rehearse.sh
+
+.PHONY: test-matrix
+test-matrix: ## Let every AWS call of every step go wrong in every way (make test draws one way for each)
+	PIPECTL_MATRIX=full go test -count=1 -v -run TestEveryCallMayGoWrong ./steps/catalog | grep -E -v '^ *(=== |--- PASS)'
 
 .PHONY: lint
 lint: $(GOLANGCI) ## Lint: layers, error handling, sizes
 	$(GOLANGCI) run --allow-parallel-runners ./...
 	cd rehearsal/lab && ../../$(GOLANGCI) run --allow-parallel-runners --config ../../.golangci.yml ./...
+	cd rehearsal/lab/argocd214 && ../../../$(GOLANGCI) run --allow-parallel-runners --config ../../../.golangci.yml ./...
 
 $(GOLANGCI):
 	mkdir -p bin
@@ -69,8 +104,10 @@ update: ## Write generated docs, schemas and golden files again
 	go test -count=1 -run 'TestDocs|TestGolden' ./cmd/pipectl ./cmd/pipectl/view -update
 
 .PHONY: bench
-bench: ## Compare the tree copy with rsync, cp and tar on this machine
+bench: build ## Compare start-up and tree copy with those of other tools on this machine, and provisioning with its lower bound
+	./bench/startup/run.sh
 	./bench/treecopy/run.sh
+	./bench/provision/run.sh
 
 .PHONY: image
 image: build ## Build both container images; without a Docker daemon as OCI layouts

@@ -10,7 +10,12 @@ epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 from_debian() { # from_debian PACKAGE: unpacks it without installing it, and prints where
 	local scratch
 	scratch=$(mktemp -d)
-	(cd "$scratch" && apt-get download -qq "$1" >/dev/null && dpkg-deb -x ./*.deb .)
+	chmod 755 "$scratch" # apt downloads as a user of its own
+	(
+		cd "$scratch"
+		apt-get download -qq "$1" >/dev/null 2>&1 || { apt-get update -qq && apt-get download -qq "$1"; } >&2
+		dpkg-deb -x ./*.deb .
+	)
 	echo "$scratch"
 }
 
@@ -31,10 +36,11 @@ busybox() { # busybox TARGET: a static one, since FROM scratch has no libraries
 	else
 		local tree
 		tree=$(from_debian busybox-static)
-		cp -L "$(find "$tree" -name busybox -type f | head -n 1)" "$1"
+		cp -L "$(find "$tree" -path '*bin/busybox' -type f | head -n 1)" "$1" # other files there have its name too
 		rm -rf "$tree"
 	fi
 	chmod 755 "$1"
+	"$1" sh -c : || { echo "error: $1 has no shell" >&2; exit 1; }
 }
 
 rm -rf "$context"
@@ -49,6 +55,13 @@ chmod 1777 "$base/tmp" "$base/workspace"
 busybox "$box/bin/busybox"
 for applet in $("$box/bin/busybox" --list); do
 	[[ $applet == busybox ]] || ln -sf busybox "$box/bin/$applet"
+done
+if [[ ! -e $box/bin/nohup ]]; then # Debian builds busybox without it, and Jenkins starts every step by it
+	printf '#!/bin/sh\n%s\n%s\n' "trap '' HUP" 'exec "$@"' >"$box/bin/nohup"
+	chmod 755 "$box/bin/nohup"
+fi
+for applet in sh nohup cat cp mv rm mkdir touch sleep grep cut kill test '[' chmod env; do # what the plugins of Jenkins call
+	[[ -e $box/bin/$applet ]] || { echo "error: busybox has no $applet" >&2; exit 1; }
 done
 find "$context" -exec touch -h -d "@$epoch" {} +
 
