@@ -14,6 +14,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X pipectl.
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath
 GO_BUILD := go build -ldflags "$(LDFLAGS)"
+# Go ends a package's tests after ten minutes; those on real control planes come near that on a loaded machine.
+GO_TEST := go test -timeout 40m
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
@@ -45,15 +47,15 @@ rehearse-all: build lab ## Rehearse every shipped pipeline: run, again, down and
 
 .PHONY: test
 test: lab ## Run the tests of the product, those on real control planes among them
-	PIPECTL_LAB=$(CURDIR)/bin/lab go test ./...
+	PIPECTL_LAB=$(CURDIR)/bin/lab $(GO_TEST) ./...
 
 .PHONY: test-lab
 test-lab: lab ## Run the tests of the rehearsal's control planes
-	cd rehearsal/lab && PIPECTL_LAB=$(CURDIR)/bin/lab go test ./...
+	cd rehearsal/lab && PIPECTL_LAB=$(CURDIR)/bin/lab $(GO_TEST) ./...
 
 .PHONY: test-argocd214
 test-argocd214: lab214 ## Run the tests of sync-argocd once more, on Argo CD 2.14
-	PIPECTL_LAB=$(CURDIR)/bin/lab PIPECTL_ARGOCD=v2.14.21 go test ./steps/syncargocd
+	PIPECTL_LAB=$(CURDIR)/bin/lab PIPECTL_ARGOCD=v2.14.21 $(GO_TEST) ./steps/syncargocd
 
 .PHONY: test-root
 test-root: ## Test real block devices and mounts (needs root and a loop device)
@@ -79,7 +81,7 @@ rehearse-jenkinsfile: build lab ## Build the Jenkinsfile against a rehearsal: th
 
 .PHONY: test-matrix
 test-matrix: ## Let every AWS call of every step go wrong in every way (make test draws one way for each)
-	PIPECTL_MATRIX=full go test -count=1 -v -run TestEveryCallMayGoWrong ./steps/catalog | grep -E -v '^ *(=== |--- PASS)'
+	PIPECTL_MATRIX=full $(GO_TEST) -count=1 -v -run TestEveryCallMayGoWrong ./steps/catalog | grep -E -v '^ *(=== |--- PASS)'
 
 .PHONY: lint
 lint: $(GOLANGCI) ## Lint: layers, error handling, sizes
