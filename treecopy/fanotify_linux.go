@@ -78,19 +78,14 @@ func (w *fanotify) close() error {
 
 func (w *fanotify) drain() error {
 	for {
-		n, err := unix.Read(w.fd, w.buf)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return nil
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			w.lost = "events cannot be read: " + err.Error()
-			return err
-		case n == 0:
-			return nil
+		b, err := pending(w.fd, w.buf)
+		if err != nil {
+			w.lost = err.Error()
 		}
-		for b := w.buf[:n]; len(b) >= 24; {
+		if len(b) == 0 {
+			return err
+		}
+		for len(b) >= 24 {
 			size := int(binary.NativeEndian.Uint32(b))
 			if size < 24 || size > len(b) {
 				w.lost = "an event makes no sense"

@@ -81,19 +81,14 @@ func (w *inotify) watchOpen(fd int, dir string) error {
 
 func (w *inotify) drain() error {
 	for {
-		n, err := unix.Read(w.fd, w.buf)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return nil
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			w.lost = "events cannot be read: " + err.Error()
-			return err
-		case n == 0:
-			return nil
+		b, err := pending(w.fd, w.buf)
+		if err != nil {
+			w.lost = err.Error()
 		}
-		for b := w.buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+		if len(b) == 0 {
+			return err
+		}
+		for len(b) >= unix.SizeofInotifyEvent {
 			end := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
 			if end > len(b) {
 				break

@@ -1,6 +1,8 @@
 package treecopy
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -263,4 +265,20 @@ func (e *engine) count(c Counts, bytes, sign int64) {
 	e.seen.fifos.Add(sign * c.FIFOs)
 	e.seen.hardLinks.Add(sign * c.HardLinks)
 	e.bytes.Add(sign * bytes)
+}
+
+// pending reads the events that have gathered in a descriptor of fanotify or inotify; none when there are none.
+func pending(fd int, buf []byte) ([]byte, error) {
+	for {
+		n, err := unix.Read(fd, buf)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("events cannot be read: %w", err)
+		}
+		return buf[:n], nil
+	}
 }
