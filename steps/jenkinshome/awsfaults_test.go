@@ -34,7 +34,7 @@ func (s *stage) lifeOfAMove(ctx context.Context, t *testing.T) {
 	if left := s.ownedDisks(t); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if v := s.disk(); v.State != "available" {
+	if v := s.ebs(); v.State != "available" {
 		t.Errorf("the volume is %s", v.State)
 	}
 }

@@ -93,4 +93,4 @@ func TestANodeThatIsLostLeavesTheLastGoodCopy(t *testing.T) {
 	})
 }
 
-func (s *stage) tagged(key string) string { return s.disk().Tags[key] }
+func (s *stage) tagged(key string) string { return s.ebs().Tags[key] }

@@ -498,8 +498,8 @@ func (s *stage) verifySpec(m Move) VerifySpec {
 
 func minutes(n int) spec.Duration { return spec.Duration{Duration: time.Duration(n) * time.Minute} }
 
-// disk is the volume as the cloud has it. It is no call: what goes wrong with the n-th call must go wrong with one of a step.
-func (s *stage) disk() emu.Resource {
+// ebs is the volume as the cloud has it. It is no call: what goes wrong with the n-th call must go wrong with one of a step.
+func (s *stage) ebs() emu.Resource {
 	for _, r := range s.cloud.Resources() {
 		if r.ID == s.volume {
 			return r
@@ -509,7 +509,7 @@ func (s *stage) disk() emu.Resource {
 	return emu.Resource{}
 }
 
-func (s *stage) state() State { return State(s.disk().Tags[tagState]) }
+func (s *stage) state() State { return State(s.ebs().Tags[tagState]) }
 
 func jsonText(o map[string]any) string {
 	b, _ := json.Marshal(o)
