@@ -64,7 +64,7 @@ func (u *update) doc() map[string]any {
 	if params == nil {
 		params = []map[string]any{}
 	}
-	return map[string]any{"update": map[string]any{"id": u.id, "status": u.status, "type": u.kind, "createdAt": epoch(u.created), "params": params, "errors": []any{}}}
+	return map[string]any{"update": map[string]any{"id": u.id, "status": u.status, "type": u.kind, "createdAt": epoch(u.created), "params": params, "errors": append([]any{}, u.errors...)}}
 }
 
 // updatable is nil when a cluster can take a change now.

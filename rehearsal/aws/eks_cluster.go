@@ -31,6 +31,7 @@ type update struct {
 	id, kind, status, group, addon string
 	created                        time.Time
 	params                         []map[string]any
+	errors                         []any
 }
 
 var clusterOperations = map[string]operation{

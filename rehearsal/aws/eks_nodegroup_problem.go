@@ -65,7 +65,8 @@ func (c *Cloud) capacityProblem(g *nodegroup, f *Fault) string {
 		typ + " capacity by not specifying an Availability Zone in your request or choosing " + strings.Join(others, ", ") + "." + tail
 }
 
-// joinProblem: no way out of the subnet or into the endpoint, no access, or a role that cannot pull images or set up the network.
+// joinProblem: no way out of the subnet or into the endpoint, no access, no word of which cluster, or a role that cannot pull images or set up
+// the network.
 func (c *Cloud) joinProblem(cl *cluster, g *nodegroup) string {
 	if cl.mode != "CONFIG_MAP" && cl.entries[g.role] == nil {
 		return "the node role has no access entry"
@@ -75,6 +76,9 @@ func (c *Cloud) joinProblem(cl *cluster, g *nodegroup) string {
 	}
 	if c.endpointShut(cl, g) {
 		return "the endpoint does not let the nodes in"
+	}
+	if problem := c.userDataProblem(cl, g); problem != "" {
+		return problem
 	}
 	for _, i := range g.instances {
 		sn, ok := c.ec2.subnets.find(i.subnet)

@@ -73,6 +73,19 @@ func (c *Cloud) startGroupUpdate(req *request, cl *cluster, g *nodegroup, kind s
 	return u
 }
 
+// failGroupUpdate is an update whose new nodes do not join: EKS gives up on it in the end, and keeps the old nodes.
+func (c *Cloud) failGroupUpdate(req *request, cl *cluster, g *nodegroup) *update {
+	u := c.startUpdate(req, cl, "VersionUpdate", groupParams(req.body))
+	u.group = g.name
+	c.remember(req, text(req.body, "clientRequestToken"), u.id)
+	g.status = "UPDATING"
+	c.spend(req, "eks:NodeCreationFailure", g.arn, nil, func() {
+		g.status, u.status = "ACTIVE", "Failed"
+		u.errors = []any{map[string]any{"errorCode": "NodeCreationFailure", "errorMessage": "Couldn't proceed with upgrade process as new nodes are not joining node group " + g.name, "resourceIds": []string{}}}
+	})
+	return u
+}
+
 // groupParams is how an update tells what was asked of it.
 func groupParams(body map[string]any) map[string]string {
 	out := map[string]string{}
@@ -172,8 +185,13 @@ func (c *Cloud) updateNodegroupVersion(req *request) (any, error) {
 	if strings.HasPrefix(g.ami, "AL2_") && v.minor() > 32 {
 		return nil, fail("InvalidParameterException", "AMI Type %s is only supported for kubernetes versions 1.32 or earlier", g.ami)
 	}
+	was, template := *g, g.doc["launchTemplate"]
 	if err := c.changeTemplate(g, req.body); err != nil {
 		return nil, err
+	}
+	if problem := c.userDataProblem(cl, g); problem != "" {
+		g.template, g.disk, g.types, g.doc["launchTemplate"] = was.template, was.disk, was.types, template
+		return c.failGroupUpdate(req, cl, g).doc(), nil
 	}
 	release := text(req.body, "releaseVersion")
 	if release == "" {

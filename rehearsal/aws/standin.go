@@ -49,9 +49,12 @@ func (s *StandIn) ClusterCreating(name, version, issuer string) {
 	s.issuers[name] = issuer
 }
 
-// ClusterEndpoint names a host that does not exist.
+// ClusterEndpoint names a host that does not exist. A cluster that is made anew has another authority, as with AWS.
 func (s *StandIn) ClusterEndpoint(_ context.Context, name string) (string, string, error) {
-	return "https://" + name + ".eks.rehearsal.invalid", base64.StdEncoding.EncodeToString([]byte("-----BEGIN CERTIFICATE-----\nrehearsal\n-----END CERTIFICATE-----\n")), nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	authority := "-----BEGIN CERTIFICATE-----\nrehearsal " + s.issuers[name] + "\n-----END CERTIFICATE-----\n"
+	return "https://" + name + ".eks.rehearsal.invalid", base64.StdEncoding.EncodeToString([]byte(authority)), nil
 }
 
 // ClusterDeleted is noted.

@@ -130,6 +130,9 @@ func groupHints(g *ekstypes.Nodegroup) []string {
 	for _, i := range g.Health.Issues {
 		switch i.Code {
 		case ekstypes.NodegroupIssueCodeNodeCreationFailure:
+			if g.AmiType == ekstypes.AMITypesCustom {
+				hints = append(hints, "an image of your own joins only when it is of launchTemplate.amiFamily: look at what a node says: aws ec2 get-console-output --instance-id ID")
+			}
 			hints = append(hints, "the nodes run but do not join: check that their subnets have a way out (network.nat) and that the endpoint is reachable from inside (endpoint.private)")
 		case ekstypes.NodegroupIssueCodeAsgInstanceLaunchFailures, ekstypes.NodegroupIssueCodeInstanceLimitExceeded:
 			hints = append(hints, "add more nodeGroups[].instanceTypes or zones, or ask for more vCPUs in Service Quotas; the next run replaces the failed node group")

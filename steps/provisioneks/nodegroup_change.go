@@ -37,12 +37,19 @@ func (s *state) createGroup(ctx context.Context, p *groupPart, name string) erro
 		in.Version = s.cluster.Version // EKS takes it by itself; an image of one's own excludes it
 	}
 	return s.spread(ctx, nodeRole, func(ctx context.Context) error {
-		_, err := cloud.EKS(s.aws).CreateNodegroup(ctx, in)
-		if cloud.IsExists(err) { // our own call, sent twice after a lost answer
-			return nil
-		}
-		return err
+		return s.aws.Retry(ctx, time.Minute, templateUnseen, func(ctx context.Context) error {
+			_, err := cloud.EKS(s.aws).CreateNodegroup(ctx, in)
+			if cloud.IsExists(err) { // our own call, sent twice after a lost answer
+				return nil
+			}
+			return err
+		})
 	})
+}
+
+// templateUnseen reports that EKS does not see yet, in EC2, the launch template or version that was made a moment ago.
+func templateUnseen(err error) bool {
+	return cloud.Code(err) == "InvalidParameterException" && (cloud.Says(err, "Launch template was not found") || cloud.Says(err, "Could not find the specified version"))
 }
 
 // updateConfig is how many nodes may be away at once while a change is rolled out; one, where the spec leaves it open.
@@ -133,7 +140,11 @@ func (s *state) nextGroupUpdate(ctx context.Context, p *groupPart, g *ekstypes.N
 	if owned.Of(drift, "version") { // both at once: nodes are replaced once
 		in.Version = aws.String(s.versionDrift(g))
 	}
-	o, err := cloud.EKS(s.aws).UpdateNodegroupVersion(ctx, in)
+	var o *eks.UpdateNodegroupVersionOutput
+	err := s.aws.Retry(ctx, time.Minute, templateUnseen, func(ctx context.Context) (err error) {
+		o, err = cloud.EKS(s.aws).UpdateNodegroupVersion(ctx, in)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

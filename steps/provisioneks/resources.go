@@ -33,7 +33,11 @@ func (s *state) resources() []resource {
 		rs = append(rs, accessEntry(sp, a))
 	}
 	for _, g := range s.lay.groups {
-		rs = append(rs, launchTemplate(sp, g), nodeGroup(sp, g, append(s.wayOutOf(g), append(nodeNeeds, reconcile.ID(kindTemplate, s.name(g.Name)))...)))
+		var tells []string // what the template tells of
+		if g.LaunchTemplate.ImageID != "" && !s.down {
+			tells = []string{reconcile.ID(kindCluster, sp.Name)}
+		}
+		rs = append(rs, launchTemplate(sp, g, tells), nodeGroup(sp, g, append(s.wayOutOf(g), append(nodeNeeds, reconcile.ID(kindTemplate, s.name(g.Name)))...)))
 	}
 	rs = append(rs, s.giveBack()...)
 	if sp.Kubeconfig != nil {

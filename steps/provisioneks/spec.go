@@ -75,7 +75,9 @@ type UpdateConfig struct {
 
 // LaunchTemplate adds to the launch template that every node group has (IMDSv2 only, encrypted gp3 disk).
 type LaunchTemplate struct {
-	ImageID string `yaml:"imageId,omitempty" json:"imageId,omitempty" jsonschema:"pattern=^ami-" jsonschema_description:"an image of your own; it must join the cluster by itself, and amiType must be left out"`
+	ImageID   string `yaml:"imageId,omitempty" json:"imageId,omitempty" jsonschema:"pattern=^ami-" jsonschema_description:"an image of your own; amiType must then be left out, and EKS gives its nodes no user data: the launch template tells them their cluster as amiFamily says"`
+	AMIFamily string `yaml:"amiFamily,omitempty" json:"amiFamily,omitempty" jsonschema:"enum=AmazonLinux2023,enum=Bottlerocket,enum=Custom" jsonschema_description:"what the image of imageId reads at its start: a NodeConfig of nodeadm (AmazonLinux2023, the default), TOML settings (Bottlerocket), or nothing but userData (Custom: it must join by itself)"`
+	UserData  string `yaml:"userData,omitempty" json:"userData,omitempty" jsonschema_description:"user data of your own for the image of imageId: a script, #cloud-config, NodeConfig or MIME document for AmazonLinux2023, TOML for Bottlerocket; what the nodes must know of their cluster is added"`
 }
 
 // Access lets an IAM principal use the cluster.

@@ -3,6 +3,7 @@ package provisioneks
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,11 +31,12 @@ func (s *state) findTemplate(ctx context.Context, reader, name string) (*ec2type
 }
 
 // launchTemplate holds what a node group cannot say itself: IMDSv2 only, an encrypted gp3 disk, tags of instances and disks.
-func launchTemplate(sp Spec, p *groupPart) resource {
+// For an image of one's own it also says how to join the cluster, which must be there first.
+func launchTemplate(sp Spec, p *groupPart, needs []string) resource {
 	name := sp.Name + "/" + p.Name
 	id := reconcile.ID(kindTemplate, name)
 	return resource{
-		Kind: kindTemplate, Name: name,
+		Kind: kindTemplate, Name: name, Needs: needs,
 		Observe: func(ctx context.Context, s *state) (status, error) {
 			t, err := s.findTemplate(ctx, id, name)
 			if err != nil || t == nil {
@@ -49,9 +51,13 @@ func launchTemplate(sp Spec, p *groupPart) resource {
 		},
 		Create: func(ctx context.Context, s *state) error {
 			defer s.look.templates.Changed()
-			_, err := cloud.EC2(s.aws).CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
+			data, err := s.templateData(p)
+			if err != nil {
+				return err
+			}
+			_, err = cloud.EC2(s.aws).CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
 				LaunchTemplateName: aws.String(cloud.UniqueName(128, s.owner, sp.Name, p.Name)),
-				LaunchTemplateData: s.templateData(p), ClientToken: s.token(kindTemplate, name),
+				LaunchTemplateData: data, ClientToken: s.token(kindTemplate, name),
 				TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeLaunchTemplate, s.tags(kindTemplate, name)),
 			})
 			if cloud.IsExists(err) {
@@ -74,7 +80,7 @@ func launchTemplate(sp Spec, p *groupPart) resource {
 // disk is the device that holds images and containers: Bottlerocket keeps them apart from the system.
 func (g NodeGroup) disk() string {
 	switch {
-	case strings.HasPrefix(g.AMIType, "BOTTLEROCKET"):
+	case strings.HasPrefix(g.AMIType, "BOTTLEROCKET") || g.LaunchTemplate.AMIFamily == familyBottlerocket:
 		return "/dev/xvdb"
 	case strings.HasPrefix(g.AMIType, "WINDOWS"):
 		return "/dev/sda1"
@@ -86,7 +92,7 @@ func (g NodeGroup) disk() string {
 // hops lets pods reach the metadata service through one more network hop than the node: CSI and CNI need it.
 const hops = 2
 
-func (s *state) templateData(p *groupPart) *ec2types.RequestLaunchTemplateData {
+func (s *state) templateData(p *groupPart) (*ec2types.RequestLaunchTemplateData, error) {
 	d := &ec2types.RequestLaunchTemplateData{
 		MetadataOptions: &ec2types.LaunchTemplateInstanceMetadataOptionsRequest{
 			HttpTokens: ec2types.LaunchTemplateHttpTokensStateRequired, HttpPutResponseHopLimit: aws.Int32(hops),
@@ -106,7 +112,11 @@ func (s *state) templateData(p *groupPart) *ec2types.RequestLaunchTemplateData {
 	if p.LaunchTemplate.ImageID != "" {
 		d.ImageId = &p.LaunchTemplate.ImageID
 	}
-	return d
+	text, _, err := s.templateUserData(p)
+	if text != "" {
+		d.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte(text)))
+	}
+	return d, err
 }
 
 func (s *state) templateDrift(ctx context.Context, p *groupPart) ([]string, error) {
@@ -125,6 +135,9 @@ func (s *state) templateDrift(ctx context.Context, p *groupPart) ([]string, erro
 		d.Mend("launchTemplate.imageId", was, is)
 	} else { // nodes of EKS's images and nodes of one's own do not change sides
 		d.Fixed("launchTemplate.imageId", was, is)
+	}
+	if err := s.userDataDrift(&d, have, p); err != nil {
+		return nil, err
 	}
 	var size int32
 	encrypted := false
@@ -153,8 +166,12 @@ func hasDevice(list []ec2types.LaunchTemplateBlockDeviceMapping, device string) 
 }
 
 func (s *state) newTemplateVersion(ctx context.Context, p *groupPart, drift []string) error {
+	data, err := s.templateData(p)
+	if err != nil {
+		return err
+	}
 	o, err := cloud.EC2(s.aws).CreateLaunchTemplateVersion(ctx, &ec2.CreateLaunchTemplateVersionInput{
-		LaunchTemplateId: &p.templateID, LaunchTemplateData: s.templateData(p), ClientToken: s.token(kindTemplate, p.Name, p.templateVersion, drift),
+		LaunchTemplateId: &p.templateID, LaunchTemplateData: data, ClientToken: s.token(kindTemplate, p.Name, p.templateVersion, drift),
 	})
 	if err != nil {
 		return err

@@ -31,6 +31,9 @@ func (s *Spec) SetDefaults() {
 		if g.Max == 0 {
 			g.Max = max(*g.Desired, 1)
 		}
+		if g.LaunchTemplate.ImageID != "" && g.LaunchTemplate.AMIFamily == "" {
+			g.LaunchTemplate.AMIFamily = familyAL2023
+		}
 		if g.Stopped {
 			none := int32(0)
 			g.Min, g.Desired, g.Max = 0, &none, 1 // EKS takes no maximum of 0
@@ -204,6 +207,7 @@ func (g NodeGroup) check(at string, add adder) {
 	case g.AMIType != "" && g.LaunchTemplate.ImageID != "":
 		add(spec.Join(at, "amiType"), "leave amiType out", "cannot be given together with launchTemplate.imageId")
 	}
+	g.LaunchTemplate.check(spec.Join(at, "launchTemplate"), add)
 	if g.UpdateConfig.MaxUnavailable > 0 && g.UpdateConfig.MaxUnavailablePercentage > 0 {
 		add(spec.Join(at, "updateConfig"), "keep one of the two", "maxUnavailable and maxUnavailablePercentage exclude each other")
 	}
