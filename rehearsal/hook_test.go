@@ -26,10 +26,13 @@ import (
 // hookAccount is the account that the shipped manifests name.
 const hookAccount = "123456789012"
 
-// hookPolicy is what argocd/README.md says the hook's role must be allowed.
-const hookPolicy = "../argocd/policy.json"
+// hookFiles are the shipped manifests of the hook.
+const hookFiles = "../argocd/hooks"
 
-// TestTheHooksAsShipped lets a real Argo CD sync an Application whose PreSync hook is the one in argocd/, as a Pod and as a Job. The
+// hookPolicy is what argocd/README.md says the hook's role must be allowed.
+const hookPolicy = hookFiles + "/policy.json"
+
+// TestTheHooksAsShipped lets a real Argo CD sync an Application whose PreSync hook is the one in argocd/hooks, as a Pod and as a Job. The
 // hook's pipeline makes a role for the application. Then the hook fails, and the sync must stop and say why.
 func TestTheHooksAsShipped(t *testing.T) {
 	w, s := hookWorld(t)
@@ -111,7 +114,7 @@ func hookWorld(t *testing.T) (*world, *site) {
 // hookPipeline is the pipeline in the shipped ConfigMap.
 func hookPipeline(t *testing.T) string {
 	t.Helper()
-	raw, err := os.ReadFile("../argocd/pipeline.yaml")
+	raw, err := os.ReadFile(hookFiles + "/pipeline.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,11 +148,11 @@ func (h *hook) commit(t *testing.T, value string, change func(pipeline string) s
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.CopyFS(filepath.Join(dir, "hook"), os.DirFS("../argocd")); err != nil {
+	if err := os.CopyFS(filepath.Join(dir, "hooks"), os.DirFS(hookFiles)); err != nil {
 		t.Fatal(err)
 	}
 	edit := func(name string, change func(string) string) {
-		file := filepath.Join(dir, "hook", name)
+		file := filepath.Join(dir, "hooks", name)
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -165,7 +168,7 @@ func (h *hook) commit(t *testing.T, value string, change func(pipeline string) s
 		edit("pipeline.yaml", change)
 	}
 	for name, text := range map[string]string{
-		"kustomization.yaml": "resources: [hook, app.yaml]\n",
+		"kustomization.yaml": "resources: [hooks, app.yaml]\n",
 		"app.yaml":           "{apiVersion: v1, kind: ConfigMap, metadata: {name: app, namespace: pipectl}, data: {value: " + value + "}}\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	gitopsio "github.com/argoproj/gitops-engine/pkg/utils/io"
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
@@ -40,6 +41,7 @@ func main() {
 		os.Exit(2)
 	}
 	klog.SetLogger(log.NewLogrusLogger(log.NewWithCurrentConfig()))
+	gitopsio.TempDir = "" // the pod's, and so gone with it; /dev/shm would keep what a killed controller left there
 	command := roles[filepath.Base(args[0])]()
 	// Argo CD looks at the whole command line in places; it must not see the role's name there.
 	os.Args = append(os.Args[:1:1], args[1:]...)
