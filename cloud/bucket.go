@@ -33,8 +33,8 @@ func (s *Session) Bucket(name, kmsKey string) *Bucket {
 	return b
 }
 
-// maxObject bounds what is read at once: a result of this size is somebody else's object.
-const maxObject = 64 << 20
+// MaxObject bounds what is read at once, in bytes, and so what may be written: a result of this size is somebody else's object.
+const MaxObject = 64 << 20
 
 // Get reads an object and its entity tag. IsNotFound tells an object that is not there, IsNoBucket a bucket.
 func (b *Bucket) Get(ctx context.Context, key string) (body []byte, etag string, err error) {

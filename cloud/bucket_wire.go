@@ -21,6 +21,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"pipectl.dev/steps"
 )
 
 // call is one request to S3 before it is signed.
@@ -79,15 +81,16 @@ func (b *Bucket) once(ctx context.Context, c call) (*reply, error) {
 		return nil, &smithyhttp.RequestSendError{Err: err}
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxObject+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxObject+1))
 	if err != nil {
 		return nil, &smithyhttp.RequestSendError{Err: err}
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return nil, refusal(resp, body)
 	}
-	if len(body) > maxObject {
-		return nil, fmt.Errorf("object %s is larger than %d MiB", c.key, maxObject>>20)
+	if len(body) > MaxObject {
+		return nil, &steps.Error{Code: "ObjectTooLarge", Category: steps.Precondition, Message: fmt.Sprintf("object %s is larger than %d MiB", c.key, MaxObject>>20),
+			Hints: []string{"pipectl writes none of this size: is the bucket and prefix the right one?"}}
 	}
 	return &reply{header: resp.Header, body: body}, nil
 }

@@ -19,6 +19,7 @@ type Bucket struct {
 	place  Place
 	owner  Owner
 	bucket *cloud.Bucket
+	limit  int // bytes of one object: what is larger is not read again
 }
 
 // bucketRuns is how many runs keep their journal; older ones go when a run begins.
@@ -26,7 +27,7 @@ const bucketRuns = 200
 
 // NewBucket returns the store in the bucket and under the prefix that p names. The bucket must exist.
 func NewBucket(s *cloud.Session, p Place, owner Owner) *Bucket {
-	return &Bucket{place: p, owner: owner, bucket: s.Bucket(p.Bucket, p.KMSKey)}
+	return &Bucket{place: p, owner: owner, bucket: s.Bucket(p.Bucket, p.KMSKey), limit: cloud.MaxObject}
 }
 
 func (b *Bucket) key(name string) string {
@@ -75,6 +76,10 @@ func (b *Bucket) change(ctx context.Context, name string, f func(old []byte) ([]
 		}
 		if sent, err = f(old); err != nil {
 			return err
+		}
+		if len(sent) > b.limit {
+			return &steps.Error{Code: "ResultTooLarge", Category: steps.Precondition, Message: fmt.Sprintf("%s would have %d bytes, at most %d are read again", name, len(sent), b.limit),
+				Hints: []string{"leave what is so large in a file or an object of its own, and make its name the output"}}
 		}
 		if _, err = b.bucket.Put(ctx, b.key(name), sent, etag); !cloud.IsRaced(err) && !cloud.IsNotFound(err) {
 			return err

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"bytes"
 	"fmt"
 	"net/http/httptest"
 	"strings"
@@ -111,6 +112,36 @@ func TestWhatS3RefusesIsSaidWithAHint(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestWhatIsTooLargeForABucketIsRefused(t *testing.T) {
+	t.Parallel()
+	_, session := account(t, emulator.Options{})
+	s := NewBucket(session(emulator.FixtureRegion), Place{Bucket: "stages", Prefix: "p"}, blog)
+	if err := s.Put(t.Context(), sample("home")); err != nil {
+		t.Fatal(err)
+	}
+	s.limit = 2000
+	r := sample("home")
+	r.Outputs = []byte(`{"text":"` + strings.Repeat("y", 2000) + `"}`)
+	err := s.Put(t.Context(), r)
+	if e := steps.Classify(err); e == nil || e.Code != "ResultTooLarge" || e.Category != steps.Precondition || !strings.Contains(err.Error(), "home.json would have") || len(e.Hints) == 0 {
+		t.Errorf("put: %v", err)
+	}
+	if got, err := s.Get(t.Context(), "home"); err != nil || got == nil || len(got.Outputs) > 1000 {
+		t.Errorf("what was there is kept: %v, %v", got, err)
+	}
+	if err := s.Append(t.Context(), "r", bytes.Repeat([]byte("x"), 2000)); steps.Classify(err).Code != "ResultTooLarge" {
+		t.Errorf("append: %v", err)
+	}
+	// An object of somebody else, one byte more than is read.
+	if _, err := session(emulator.FixtureRegion).Bucket("stages", "").Put(t.Context(), "p/huge.json", make([]byte, cloud.MaxObject+1), ""); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Get(t.Context(), "huge")
+	if e := steps.Classify(err); e.Code != "ObjectTooLarge" || e.Category != steps.Precondition || !strings.Contains(err.Error(), "p/huge.json is larger than 64 MiB") {
+		t.Errorf("get: %v", err)
 	}
 }
 

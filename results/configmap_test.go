@@ -91,6 +91,10 @@ func TestAConfigMapStaysWithinItsLimit(t *testing.T) {
 	if got, err := s.Get(t.Context(), "home"); err != nil || got == nil {
 		t.Errorf("what was there is kept: %v, %v", got, err)
 	}
+	err = s.PutSensitive(t.Context(), "db", map[string]string{"password": strings.Repeat("p", configMapLimit+1)})
+	if e := steps.Classify(err); e.Code != "ResultTooLarge" || !strings.Contains(err.Error(), "secret cm-limit/stages-sensitive: would hold 1048577 bytes") || strings.Contains(err.Error(), "ppp") {
+		t.Errorf("a Secret: %v", err)
+	}
 	// The API server's own limit is the one that we count with.
 	full := inMap(c, "cm-full")
 	cluster(t, "cm-full")
