@@ -53,7 +53,7 @@ func TestSumsOfABillAreThoseOfItsHours(t *testing.T) {
 }
 
 func TestUnknownPriceIsSaidAndNotCounted(t *testing.T) {
-	b := builtInPrices(t).Bill("eu-central-1")
+	b := builtInPrices(t).Bill("eu-west-1")
 	b.Add("2 x t3.small", "t3.small", 2, false)
 	b.Add("volume", "gp3:gb-month", 20, true)
 	c := b.Cost()
@@ -72,6 +72,13 @@ func TestTableSaysOfEveryItemInEveryRegionThatItIsKnownOrNot(t *testing.T) {
 		for item := range strings.FieldsSeq(items) {
 			if _, known := builtInPrices(t).Hourly(region, item); !known && !strings.Contains(string(pricesFile), `"`+item+`": null`) {
 				t.Errorf("%s: %s is neither known nor said to be unknown", region, item)
+			}
+		}
+	}
+	for _, region := range []string{"ap-northeast-2", "us-east-1", "us-west-2", "eu-central-1"} { // what every cluster has
+		for item := range strings.FieldsSeq("eks:standard eks:extended nat ipv4 gp3:gb-month t3.small t3.medium m5.large m6i.xlarge") {
+			if _, known := builtInPrices(t).Hourly(region, item); !known {
+				t.Errorf("%s: %s has no price", region, item)
 			}
 		}
 	}
