@@ -20,7 +20,8 @@ var defaultDurations = map[string]time.Duration{
 	"ec2:AttachVolume":         3 * time.Second,
 	"ec2:DetachVolume":         4 * time.Second,
 	"ec2:DeleteVolume":         1 * time.Second,
-	"ec2:ModifyVolume":         30 * time.Second,
+	"ec2:ModifyVolume":         5 * time.Second,
+	"ec2:OptimizeVolume":       50 * time.Second, // the volume can be used meanwhile, but not modified again
 	"ec2:CreateSnapshot":       60 * time.Second,
 	"ec2:TerminateInstances":   40 * time.Second,
 	"elb:ReleaseInterfaces":    15 * time.Second,

@@ -249,14 +249,30 @@ func TestAVolumeGrowsFourTimesADay(t *testing.T) {
 		if got := resize(9); got != "InvalidParameterValue" {
 			t.Errorf("shrinking: got %q", got)
 		}
+		_, err := c.ec2.DescribeVolumesModifications(t.Context(), &ec2.DescribeVolumesModificationsInput{VolumeIds: []string{v}})
+		if got := code(t, err); got != "InvalidVolumeModification.NotFound" {
+			t.Errorf("a volume that was never changed: got %q", got)
+		}
 		for n := range int32(4) {
 			if got := resize(11 + n); got != "" {
 				t.Errorf("change %d: got %q", n+1, got)
 			}
-			if got := resize(20); got != "IncorrectModificationState" {
-				t.Errorf("a change during a change: got %q", got)
+			if s := volumeState(t, c, v); *s.Size != 10+n {
+				t.Errorf("change %d: has %d GiB at once", n+1, *s.Size)
 			}
-			time.Sleep(61 * time.Second)
+			for _, want := range []ec2types.VolumeModificationState{"modifying", "optimizing", "completed"} {
+				m := must(c.ec2.DescribeVolumesModifications(t.Context(), &ec2.DescribeVolumesModificationsInput{VolumeIds: []string{v}}))(t)
+				if got := m.VolumesModifications[0].ModificationState; got != want {
+					t.Errorf("change %d is %s, want %s", n+1, got, want)
+				}
+				if want == "completed" {
+					break
+				}
+				if got := resize(20); got != "IncorrectModificationState" {
+					t.Errorf("a change during a change: got %q", got)
+				}
+				time.Sleep(30 * time.Second)
+			}
 		}
 		if got := resize(15); got != "VolumeModificationRateExceeded" {
 			t.Errorf("the fifth: got %q", got)

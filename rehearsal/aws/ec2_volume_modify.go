@@ -40,9 +40,12 @@ func (c *Cloud) modifyVolume(req *request) (any, error) {
 	}
 	v.modifications = append(v.modifications, modification{state: "modifying", from: from, to: to, started: now})
 	i := len(v.modifications) - 1
-	v.size, v.iops, v.throughput, v.typ = to.size, to.iops, to.throughput, to.typ
-	c.spend(req, "ec2:ModifyVolume", v.id, nil, func() {
-		v.modifications[i].state, v.modifications[i].progress, v.modifications[i].ended = "completed", 100, time.Now()
+	c.spend(req, "ec2:ModifyVolume", v.id, nil, func() { // from here on the volume is as asked for, and nobody can change it again yet
+		v.size, v.iops, v.throughput, v.typ = to.size, to.iops, to.throughput, to.typ
+		v.modifications[i].state = "optimizing"
+		c.after(c.draw("ec2:OptimizeVolume"), func() {
+			v.modifications[i].state, v.modifications[i].progress, v.modifications[i].ended = "completed", 100, time.Now()
+		})
 	})
 	return []node{group("volumeModification", modificationNodes(v, v.modifications[i])...)}, nil
 }
@@ -55,6 +58,15 @@ func modificationNodes(v *volume, m modification) []node {
 
 func (c *Cloud) describeVolumesModifications(req *request) (any, error) {
 	wanted := list(req, "VolumeId")
+	for _, id := range wanted {
+		v, err := c.ec2.volumes.get(id)
+		if err != nil {
+			return nil, err
+		}
+		if len(v.modifications) == 0 {
+			return nil, fail("InvalidVolumeModification.NotFound", "Modification for volume '%s' does not exist.", id)
+		}
+	}
 	var out []node
 	for _, v := range c.ec2.volumes.rows {
 		if len(v.modifications) > 0 && (len(wanted) == 0 || slices.Contains(wanted, v.id)) {

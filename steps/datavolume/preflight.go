@@ -9,7 +9,7 @@ import (
 )
 
 // actions are all that this step may call in its life.
-var actions = []string{"ec2:CreateSnapshot", "ec2:CreateTags", "ec2:CreateVolume", "ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DescribeSnapshots", "ec2:DescribeVolumes", "ec2:ModifyVolume"}
+var actions = []string{"ec2:CreateSnapshot", "ec2:CreateTags", "ec2:CreateVolume", "ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DescribeSnapshots", "ec2:DescribeVolumes", "ec2:DescribeVolumesModifications", "ec2:ModifyVolume"}
 
 // Preflight tells early that there is no room for the volume, or that the caller may not make it. One that exists needs neither.
 func (p *step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
@@ -21,8 +21,12 @@ func (p *step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 		return err
 	}
 	v, err := s.find(ctx)
-	if err != nil || v != nil {
+	if err != nil {
 		return cloud.Explain(err)
+	}
+	if v != nil {
+		s.found, s.down = v, false
+		return s.tooLarge()
 	}
 	var limits []cloud.Limit
 	if sp.Type == "gp3" {

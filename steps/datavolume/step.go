@@ -24,7 +24,7 @@ type Spec struct {
 	Region        string    `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"AWS region; the pipeline's when left out"`
 	Zone          string    `yaml:"zone" json:"zone" jsonschema:"required" jsonschema_description:"availability zone to make it in, such as ap-northeast-2a; a volume that exists stays where it is"`
 	Relocate      bool      `yaml:"relocate,omitempty" json:"relocate,omitempty" jsonschema_description:"move a volume that is in another zone to the one named here, by a snapshot, while nothing uses it; the one before is kept"`
-	Size          spec.Size `yaml:"size" json:"size" jsonschema:"required" jsonschema_description:"size, such as 20Gi; can grow, never shrink"`
+	Size          spec.Size `yaml:"size" json:"size" jsonschema:"required" jsonschema_description:"size, such as 20Gi; a larger one than before enlarges the volume, a smaller one is refused"`
 	Type          string    `yaml:"type,omitempty" json:"type,omitempty" jsonschema:"enum=gp3,enum=io2,default=gp3" jsonschema_description:"volume type"`
 	Encrypted     *bool     `yaml:"encrypted,omitempty" json:"encrypted,omitempty" jsonschema:"default=true" jsonschema_description:"encrypt what is on it"`
 	KMSKeyID      string    `yaml:"kmsKeyId,omitempty" json:"kmsKeyId,omitempty" jsonschema_description:"KMS key to encrypt with; default: the account's own for EBS"`
@@ -113,6 +113,9 @@ func (p *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 		return plan, err
 	}
 	if plan.Changes, err = list.Plan(ctx, s); err != nil {
+		return plan, err
+	}
+	if err := s.tooLarge(); err != nil {
 		return plan, err
 	}
 	if len(plan.Changes) == 1 && plan.Changes[0].Action == reconcile.Keep {

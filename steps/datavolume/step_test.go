@@ -77,7 +77,7 @@ func TestVolumeIsFoundInAnotherZoneWithItsMove(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := w.Apply(t.Context(), datavolume.New(w.Open), cloudtest.Input(t, home))
+		raw, err := w.Apply(t.Context(), datavolume.New(w.Open), cloudtest.Input(t, "{name: jenkins-home, zone: ap-northeast-2a, size: 30Gi}"))
 		out := outputs(t, raw, err)
 		if out.VolumeID != id || out.Zone != "ap-northeast-2c" || out.SizeGiB != 30 || out.Imported == nil || out.Imported.Time != "2026-11-20T10:00:00Z" {
 			t.Errorf("got %+v, want the volume that is there", out)

@@ -28,6 +28,8 @@ const (
 	tagMoveState  = "pipectl.dev/move-state"
 	tagMoveSource = "pipectl.dev/move-source"
 	tagMoveTime   = "pipectl.dev/move-time"
+
+	driftSize = "size"
 )
 
 type state struct {
@@ -109,9 +111,7 @@ func (s *state) drift(v *ec2types.Volume) []string {
 	if s.down {
 		return nil
 	}
-	if have := aws.ToInt32(v.Size); have < s.spec.Size.GiB() { // larger is fine: somebody grew it
-		d.Mend("size", fmt.Sprintf("%d GiB", have), fmt.Sprintf("%d GiB", s.spec.Size.GiB()))
-	}
+	d.Mend(driftSize, gib(aws.ToInt32(v.Size)), gib(s.spec.Size.GiB())) // mend refuses to shrink it
 	if s.relocating(v) {
 		d.Mend("zone", aws.ToString(v.AvailabilityZone), s.spec.Zone)
 	}
@@ -162,6 +162,9 @@ func (s *state) explainZone(err error) error {
 
 func (s *state) mend(ctx context.Context, drift []string) error {
 	id := s.found.VolumeId
+	if err := s.tooLarge(); err != nil {
+		return err
+	}
 	if len(s.copied) > 0 {
 		if err := s.settle(ctx, s.copied); err != nil {
 			return err
@@ -183,27 +186,7 @@ func (s *state) mend(ctx context.Context, drift []string) error {
 	if len(drift) == 1 && owned.Of(drift, "tag "+tagCSI) {
 		return nil
 	}
-	in := &ec2.ModifyVolumeInput{VolumeId: id, VolumeType: ec2types.VolumeType(s.spec.Type)}
-	if owned.Of(drift, "size") {
-		in.Size = aws.Int32(s.spec.Size.GiB())
-		s.env.Note("the volume grows; its file system must be grown too (the EBS CSI driver does it when the claim grows)")
-	}
-	if s.spec.IOPS > 0 {
-		in.Iops = &s.spec.IOPS
-	}
-	if s.spec.Throughput > 0 {
-		in.Throughput = &s.spec.Throughput
-	}
-	_, err := cloud.EC2(s.aws).ModifyVolume(ctx, in)
-	if cloud.Code(err) == "IncorrectModificationState" { // our own call, sent twice after a lost answer, or made by a run that was cut off
-		if v, lookErr := s.find(ctx); lookErr == nil && v != nil && len(s.drift(v)) == 0 {
-			return nil
-		}
-	}
-	if cloud.Code(err) == "VolumeModificationRateExceeded" || cloud.Code(err) == "IncorrectModificationState" {
-		return &steps.Error{Code: "ModifiedTooSoon", Category: steps.Precondition, Message: "volume " + *id, Err: cloud.Explain(err), Hints: []string{"EBS wants 6 hours between two changes of a volume"}}
-	}
-	return err
+	return s.modify(ctx, drift)
 }
 
 func (s *state) remove(ctx context.Context) error {

@@ -180,10 +180,23 @@ func mountTarget(ctx context.Context, dev device.Devices, a moverArgs, log *slog
 		}
 		log.Info("device formatted", "device", path)
 	}
+	if holds == "ext4" {
+		grow(ctx, dev, path, log)
+	}
 	if root, err = dev.Mount(path, a.Target); err != nil {
 		return "", nil, err
 	}
 	return root, func() error { return dev.Unmount(root) }, nil
+}
+
+// grow gives the file system what the volume has grown by since it was formatted. Where that fails the copy finds out whether there is room.
+func grow(ctx context.Context, dev device.Devices, path string, log *slog.Logger) {
+	switch before, after, err := dev.Grow(ctx, path); {
+	case err != nil:
+		log.Warn("the file system stays as large as it is: " + err.Error())
+	case after > before:
+		log.Info("file system grown", "device", path, "from", before, "to", after)
+	}
 }
 
 // fileSystem is the type of what the volume was formatted with, by us or by somebody before.
@@ -226,6 +239,9 @@ func copyError(err error) error {
 		return err
 	case errors.Is(err, treecopy.ErrNoSpace):
 		e.Code, e.Category = "NoSpace", steps.Precondition
+		if s := (*treecopy.SpaceError)(nil); errors.As(err, &s) {
+			e.Hints = []string{roomHint(s)}
+		}
 	case errors.Is(err, treecopy.ErrNotEmpty), errors.Is(err, treecopy.ErrForeign), errors.Is(err, treecopy.ErrSwapped), errors.Is(err, treecopy.ErrMount),
 		errors.Is(err, treecopy.ErrDevice):
 		e.Code, e.Category = "CopyRefused", steps.Precondition

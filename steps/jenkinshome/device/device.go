@@ -25,6 +25,8 @@ type Devices interface {
 	Format(ctx context.Context, path string) error
 	// Mount makes the file system readable and writable and returns the directory that it can be seen at; dir is where to mount it.
 	Mount(path, dir string) (root string, err error)
+	// Grow makes an ext4 file system that is not mounted as large as its device. Sizes are in bytes; equal ones mean that it was so already.
+	Grow(ctx context.Context, path string) (before, after int64, err error)
 	// View makes the file system that has the directory inside readable, on the device or one of its partitions, and returns the directory
 	// that its root can be seen at; dir is where to mount it. A journal that was not closed is replayed: the device must be a copy.
 	View(path, dir, inside string) (root string, err error)

@@ -17,3 +17,6 @@ func (system) Format(context.Context, string) error         { return errUnsuppor
 func (system) Mount(string, string) (string, error)         { return "", errUnsupported }
 func (system) View(string, string, string) (string, error)  { return "", errUnsupported }
 func (system) Unmount(string) error                         { return errUnsupported }
+func (system) Grow(context.Context, string) (before, after int64, err error) {
+	return 0, 0, errUnsupported
+}

@@ -1,16 +1,13 @@
 package device
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,31 +86,18 @@ func (s system) Format(ctx context.Context, path string) error {
 	if holds != "" {
 		return notBlank(path, holds)
 	}
-	tool, err := s.mkfs()
+	if s.find("mkfs.ext4") == "" {
+		return &steps.Error{Code: "NoMkfs", Category: steps.Precondition, Message: "the old node has no mkfs.ext4",
+			Hints: []string{"install e2fsprogs on it, or format the volume yourself with ext4"}}
+	}
+	out, code, err := s.tool(ctx, "mkfs.ext4", "-q", "-m", "0", "-I", "256", "-O", features, "-E", "lazy_itable_init=1", s.inside(path))
+	if err == nil && code != 0 {
+		err = fmt.Errorf("%s: mkfs.ext4: exit code %d: %s", path, code, out)
+	}
 	if err != nil {
 		return err
 	}
-	inside := "/" + strings.TrimPrefix(strings.TrimPrefix(path, string(s)), "/")
-	cmd := exec.CommandContext(ctx, tool, "-q", "-m", "0", "-I", "256", "-O", features, "-E", "lazy_itable_init=1", inside)
-	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C"}
-	if s.at("/") != "/" {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: string(s)}
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: mkfs.ext4: %w: %s", path, err, bytes.TrimSpace(out))
-	}
 	return s.flush(path)
-}
-
-func (s system) mkfs() (string, error) {
-	for _, p := range []string{"/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4", "/bin/mkfs.ext4"} {
-		if _, err := os.Stat(s.at(p)); err == nil {
-			return p, nil
-		}
-	}
-	return "", &steps.Error{Code: "NoMkfs", Category: steps.Precondition, Message: "the old node has no mkfs.ext4",
-		Hints: []string{"install e2fsprogs on it, or format the volume yourself with ext4"}}
 }
 
 // Mount compares what is mounted with what was asked for: a mount that did not happen would fill the node's own disk.
