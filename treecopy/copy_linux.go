@@ -50,16 +50,26 @@ func newEngine(ctx context.Context, src string, o Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{o: o, src: -1, dst: -1, srcDir: src, touched: map[*node]bool{}, protected: map[string]bool{}}
-	if e.skip, err = parseExcludes(o.Excludes); err != nil {
-		return nil, err
-	}
+	e := &engine{o: o, src: -1, dst: -1, srcDir: src}
 	if e.src, err = unix.Open(src, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, &fs.PathError{Op: "open", Path: src, Err: err}
 	}
 	if e.srcSt, err = fstat(e.src); err != nil {
 		return nil, errors.Join(&fs.PathError{Op: "stat", Path: src, Err: err}, unix.Close(e.src))
 	}
+	if err := e.prepare(ctx); err != nil {
+		return nil, errors.Join(err, unix.Close(e.src))
+	}
+	return e, nil
+}
+
+// prepare makes what a pass needs, whatever its source.
+func (e *engine) prepare(ctx context.Context) (err error) {
+	o := &e.o
+	if e.skip, err = parseExcludes(o.Excludes); err != nil {
+		return err
+	}
+	e.touched, e.protected = map[*node]bool{}, map[string]bool{}
 	e.ctx, e.cancel = context.WithCancelCause(ctx)
 	e.rate, e.pace = newLimiter(o.BytesPerSecond), newLimiter(o.OpsPerSecond)
 	e.links.groups, e.links.kept = map[inode]*linkGroup{}, map[inode]inode{}
@@ -68,7 +78,7 @@ func newEngine(ctx context.Context, src string, o Options) (*engine, error) {
 	}}
 	e.began = time.Now()
 	e.rep = Report{RunID: o.RunID, Source: o.Source, Live: o.Live, DryRun: o.DryRun, Hash: o.Hash, Workers: o.Workers}
-	return e, nil
+	return nil
 }
 
 func (e *engine) close() {

@@ -18,8 +18,9 @@ type engine struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	reading        bool // there is no target: the tree is only read
-	src, dst       int  // roots
+	reading        bool   // there is no target: the tree is only read
+	src, dst       int    // roots
+	far            Remote // the source, when it lies on another machine; src is -1 then
 	srcSt, dstSt   stat
 	srcDir, dstDir string
 	skip           *excludes
@@ -87,6 +88,8 @@ func (e *engine) fail(path string, err error) {
 	case e.stopped():
 	case isFull(err):
 		e.stop(e.full(path, err))
+	case errors.Is(err, ErrLost):
+		e.stop(err)
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EIO), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		e.stop(fmt.Errorf("%s: %w", EscapeName(path), err))
 	default:

@@ -12,6 +12,7 @@ import (
 
 // files handles entries that are not directories.
 func (w *worker) files(n *node, order []int32) {
+	w.announce(n, order)
 	for _, i := range order {
 		if w.stopped() || w.pace.wait(w.ctx, 1) != nil {
 			return
@@ -57,14 +58,14 @@ func (e *engine) equalOwnerMode(want, have *stat) bool {
 
 func (w *worker) symlink(n *node, i int32) error {
 	x := &n.entries[i]
-	target, err := readlinkat(n.src, x.name, w.small)
+	target, err := w.targetOf(n, x)
 	if err != nil {
 		return sourceErr(err)
 	}
 	if escapes(n.path, target) {
 		w.sample(&w.rep.Escaping, join(n.path, x.name))
 	}
-	list, err := w.attrs.read(xattrs{n.src, x.name})
+	list, err := w.attrsOf(n, x)
 	if err != nil {
 		return sourceErr(err)
 	}
@@ -102,7 +103,7 @@ func escapes(dir, target string) bool {
 
 func (w *worker) fifo(n *node, i int32) error {
 	x := &n.entries[i]
-	list, err := w.attrs.read(xattrs{n.src, x.name})
+	list, err := w.attrsOf(n, x)
 	if err != nil {
 		return sourceErr(err)
 	}

@@ -37,20 +37,24 @@ func (w *worker) copyFile(n *node, x *entry, rec record) (record, error) {
 
 // fileCopy is one file on its way.
 type fileCopy struct {
-	w     *worker
-	n     *node
-	name  string
-	st    stat // what is being copied: as listed, then as found after each attempt
-	in    int
-	out   int // -1 until the temporary file exists
-	tmp   string
-	attrs []attr
-	sum   sum
-	dirty bool
-	data  []byte // of a small file
+	w        *worker
+	n        *node
+	name     string
+	st       stat // what is being copied: as listed, then as found after each attempt
+	in       int
+	out      int // -1 until the temporary file exists
+	tmp      string
+	attrs    []attr
+	sum      sum
+	dirty    bool
+	data     []byte // of a small file
+	farAttrs []attr // from a source on another machine
 }
 
 func (c *fileCopy) run() error {
+	if c.w.far != nil {
+		return c.fetch()
+	}
 	var err error
 	if c.in, err = openQuietly(c.n.src, c.name, 0, c.w.o.Mounts == MountsCross); err != nil {
 		if errors.Is(err, unix.EXDEV) {
@@ -74,29 +78,38 @@ func (c *fileCopy) run() error {
 		if err != nil {
 			return err
 		}
-		same := sameFile(&c.st, &now)
-		if same && !(c.w.o.Live && racy(&now, began)) {
-			break
+		if done, err := c.judge(&now, racy(&now, began), attempt); err != nil {
+			return err
+		} else if done {
+			return c.commit()
 		}
-		if !now.is(unix.S_IFREG) {
-			return errSourceGone
-		}
-		if attempt == readAttempts {
-			if !c.w.o.Live {
-				return hint(ErrChanged, "stop what writes to the source before the final pass")
-			}
-			c.dirty = true
-			break
-		}
-		if !same {
-			c.w.retried.Add(1)
-		}
-		c.st = now
 		if err := pause(c.w.ctx, time.Duration(attempt)*10*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	return c.commit()
+}
+
+// judge says whether what was read is good, going by what the file is now, and takes it for what to read next.
+func (c *fileCopy) judge(now *stat, racy bool, attempt int) (done bool, err error) {
+	same := sameFile(&c.st, now)
+	if same && !(c.w.o.Live && racy) {
+		return true, nil
+	}
+	if !now.is(unix.S_IFREG) {
+		return false, errSourceGone
+	}
+	if attempt == readAttempts {
+		if !c.w.o.Live {
+			return false, hint(ErrChanged, "stop what writes to the source before the final pass")
+		}
+		c.dirty = true
+		return true, nil
+	}
+	if !same {
+		c.w.retried.Add(1)
+	}
+	c.st = *now
+	return false, nil
 }
 
 // load reads the content: into memory when it is small, into the temporary file when it is large.
@@ -141,9 +154,12 @@ func (c *fileCopy) commit() error {
 		}
 		c.w.written.Add(int64(len(c.data)))
 	}
-	list, err := c.w.attrs.read(xattrs{fd: c.in})
-	if err != nil {
-		return doing("read attributes", err)
+	list := c.farAttrs
+	if c.w.far == nil {
+		var err error
+		if list, err = c.w.attrs.read(xattrs{fd: c.in}); err != nil {
+			return doing("read attributes", err)
+		}
 	}
 	if err := c.dressNew(list); err != nil {
 		return err
@@ -155,7 +171,7 @@ func (c *fileCopy) commit() error {
 	if err := futimens(c.out, t); err != nil {
 		return doing("set times", err)
 	}
-	err = unix.Close(c.out)
+	err := unix.Close(c.out)
 	c.out = -1
 	if err != nil {
 		return doing("close", err)

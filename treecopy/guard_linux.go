@@ -19,7 +19,11 @@ func (e *engine) openTargetRoot() (*Marker, error) {
 			return nil, err
 		}
 	}
-	if err := e.checkOverlap(); err != nil {
+	check := e.checkOverlap
+	if e.far != nil {
+		check = e.checkFar
+	}
+	if err := check(); err != nil {
 		return nil, err
 	}
 	fresh, err := e.makeRoot()
@@ -92,7 +96,7 @@ func (e *engine) judgeMarker(old, next *Marker) error {
 		return hint(errors.New("target held other things before the first copy: nothing is deleted from it"), "run without delete")
 	}
 	if e.o.Delete && old.held() > 0 {
-		empty, err := isEmpty(e.src, e.protected)
+		empty, err := e.sourceEmpty()
 		if err != nil {
 			return err
 		}

@@ -145,16 +145,21 @@ func (w *worker) linkInto(g *linkGroup, l *linkName, from, to int) error {
 
 // promote copies a further name as the first one.
 func (w *worker) promote(g *linkGroup, l *linkName) error {
-	src, err := openPath(w.src, l.n.path, w.o.Mounts == MountsCross)
-	if err != nil {
-		return sourceErr(err)
+	dir := &node{path: l.n.path, src: -1, dst: -1}
+	if w.far == nil {
+		src, err := openPath(w.src, l.n.path, w.o.Mounts == MountsCross)
+		if err != nil {
+			return sourceErr(err)
+		}
+		defer func() { _ = unix.Close(src) }() // opened read-only
+		dir.src = src
 	}
-	defer func() { _ = unix.Close(src) }() // opened read-only
-	dir := &node{path: l.n.path, src: src, dst: -1}
 	if w.writing() {
-		if dir.dst, err = w.reopen(l.n); err != nil {
+		fd, err := w.reopen(l.n)
+		if err != nil {
 			return err
 		}
+		dir.dst = fd
 		defer func() { _ = unix.Close(dir.dst) }() // a directory
 		w.touch(l.n)
 	}

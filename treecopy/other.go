@@ -7,6 +7,9 @@ import "context"
 // Copy is only for Linux: elsewhere it returns ErrUnsupported.
 func Copy(context.Context, string, string, Options) (*Report, error) { return nil, unsupported() }
 
+// CopyFrom is only for Linux: elsewhere it returns ErrUnsupported.
+func CopyFrom(context.Context, Remote, string, Options) (*Report, error) { return nil, unsupported() }
+
 // Verify is only for Linux: elsewhere it returns ErrUnsupported.
 func Verify(context.Context, string, *Manifest, Options) (*Report, error) { return nil, unsupported() }
 
@@ -37,3 +40,12 @@ type space struct{}
 func statfs(int) (space, error) { return space{}, unsupported() }
 
 func syncfs(int) error { return unsupported() }
+
+// Tree is only for Linux.
+type Tree struct{ Remote }
+
+// OpenTree is only for Linux: elsewhere it returns ErrUnsupported.
+func OpenTree(string) (*Tree, error) { return nil, unsupported() }
+
+// Close does nothing.
+func (*Tree) Close() error { return nil }

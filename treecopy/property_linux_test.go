@@ -173,7 +173,27 @@ func (g *grower) change(n int) {
 	}
 }
 
-func TestAnyTreeArrivesEqualAndStaysEqualOverPasses(t *testing.T) {
+func TestAnyTreeArrivesEqualAndStaysEqualOverPasses(t *testing.T) { anyTree(t, copyOK) }
+
+func TestAnyTreeArrivesEqualFromARemoteSource(t *testing.T) { anyTree(t, copyFromOK) }
+
+// copyFromOK is copyOK by way of what a sender serves.
+func copyFromOK(t testing.TB, src, dst string, o Options) *Report {
+	t.Helper()
+	tree, err := OpenTree(src)
+	must(t, err)
+	defer func() { must(t, tree.Close()) }()
+	if o.Source == "" {
+		o.Source = "path:" + src
+	}
+	rep, err := CopyFrom(t.Context(), tree, dst, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rep
+}
+
+func anyTree(t *testing.T, do func(testing.TB, string, string, Options) *Report) {
 	base := scratch(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		run, err := os.MkdirTemp(base, "")
@@ -189,21 +209,21 @@ func TestAnyTreeArrivesEqualAndStaysEqualOverPasses(t *testing.T) {
 			o.Manifest = filepath.Join(dst, ManifestName)
 		}
 		g.grow(rapid.IntRange(0, 40).Draw(rt, "entries"))
-		pass(t, src, dst, o)
+		pass(t, src, dst, o, do)
 		g.change(rapid.IntRange(0, 8).Draw(rt, "changes"))
 		g.grow(rapid.IntRange(0, 10).Draw(rt, "more"))
-		pass(t, src, dst, o)
+		pass(t, src, dst, o, do)
 	})
 }
 
 // pass copies twice and holds the target against the source, the second report against nothing to do, and the digests and
 // the manifest against each other.
-func pass(t testing.TB, src, dst string, o Options) {
+func pass(t testing.TB, src, dst string, o Options, do func(testing.TB, string, string, Options) *Report) {
 	t.Helper()
 	before := snapshot(t, src)
-	copyOK(t, src, dst, o)
+	do(t, src, dst, o)
 	mustEqual(t, src, dst)
-	again := copyOK(t, src, dst, o)
+	again := do(t, src, dst, o)
 	if again.Copied != (Counts{}) || again.Updated+again.Deleted+again.BytesCopied != 0 {
 		t.Fatalf("a second pass had work to do: %+v updated %d deleted %d", again.Copied, again.Updated, again.Deleted)
 	}

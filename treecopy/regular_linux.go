@@ -108,7 +108,7 @@ func (w *worker) refresh(n *node, x *entry, rec *record) (bool, error) {
 	if trusted && w.equalOwnerMode(&x.st, &x.dst) {
 		return false, nil
 	}
-	want, err := w.attrs.read(xattrs{n.src, x.name})
+	want, err := w.attrsOf(n, x)
 	if err != nil {
 		return false, doing("read attributes", sourceErr(err))
 	}
@@ -165,7 +165,7 @@ func sameFile(a, b *stat) bool {
 }
 
 func (w *worker) digestFile(n *node, x *entry, rec record) (record, error) {
-	list, err := w.attrs.read(xattrs{n.src, x.name})
+	list, err := w.attrsOf(n, x)
 	if err != nil {
 		return rec, sourceErr(err)
 	}
@@ -178,7 +178,11 @@ func (w *worker) digestFile(n *node, x *entry, rec record) (record, error) {
 
 // hashSource reads a file of the source only to hash it.
 func (w *worker) hashSource(n *node, x *entry) (sum, error) {
-	s, err := w.hashAt(n.src, x.name, x.st.size)
+	hash := func() (sum, error) { return w.hashAt(n.src, x.name, x.st.size) }
+	if w.far != nil {
+		hash = func() (sum, error) { return w.hashFar(n, x) }
+	}
+	s, err := hash()
 	return s, doing("read", sourceErr(err))
 }
 

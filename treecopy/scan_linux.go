@@ -11,17 +11,13 @@ import (
 // scan fills n.entries, sorted by name, with what is known of source, target and previous manifest. It gives the indexes of
 // what is not a directory in the order of inodes, which is the order on disk.
 func (w *worker) scan(n *node) ([]int32, error) {
-	var err error
-	if w.list, err = readDir(n.src, w.dents, w.list[:0]); err != nil {
-		return nil, sourceErr(err) // a directory that was removed while open cannot be listed
+	if n.far != nil {
+		w.scanFar(n)
+	} else if err := w.scanNear(n); err != nil {
+		return nil, err
 	}
-	slices.SortFunc(w.list, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
-	n.memory = w.remember(len(w.list))
-	for i := range w.list {
-		if w.stopped() {
-			return nil, nil
-		}
-		w.look(n, w.list[i].name)
+	if w.stopped() {
+		return nil, nil
 	}
 	if err := w.recall(n); err != nil {
 		return nil, err
@@ -37,6 +33,21 @@ func (w *worker) scan(n *node) ([]int32, error) {
 	}
 	slices.SortFunc(n.order, func(a, b int32) int { return cmp.Compare(n.entries[a].st.ino, n.entries[b].st.ino) })
 	return n.order, nil
+}
+
+func (w *worker) scanNear(n *node) (err error) {
+	if w.list, err = readDir(n.src, w.dents, w.list[:0]); err != nil {
+		return sourceErr(err) // a directory that was removed while open cannot be listed
+	}
+	slices.SortFunc(w.list, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
+	n.memory = w.remember(len(w.list))
+	for i := range w.list {
+		if w.stopped() {
+			return nil
+		}
+		w.look(n, w.list[i].name)
+	}
+	return nil
 }
 
 // remember gives memory for a directory with at most this many entries.
@@ -64,6 +75,11 @@ func (w *worker) look(n *node, name string) {
 		n.entries = append(n.entries, entry{name: name, st: st}) // the usual case needs no path
 		return
 	}
+	w.take(n, name, &st, err)
+}
+
+// take takes a name that was looked at, with what came of the look, into n.entries, unless it is left out.
+func (w *worker) take(n *node, name string, st *stat, err error) {
 	path := join(n.path, name)
 	switch {
 	case isGone(err):
@@ -90,7 +106,7 @@ func (w *worker) look(n *node, name string) {
 	case st.is(unix.S_IFBLK), st.is(unix.S_IFCHR):
 		w.problem(path, hint(ErrDevice, "exclude it"))
 	default:
-		n.entries = append(n.entries, entry{name: name, st: st})
+		n.entries = append(n.entries, entry{name: name, st: *st})
 	}
 }
 

@@ -31,13 +31,13 @@ func (n *node) close() {
 			_ = unix.Close(fd) // opened read-only
 		}
 	}
-	n.src, n.dst = -1, -1
+	n.src, n.dst, n.far = -1, -1, nil
 }
 
 // settle gives the finished directory its attributes and times, and hands its block to the manifest.
 func (w *worker) settle(n *node) error {
 	if !w.untouched(n) {
-		list, err := w.attrs.read(xattrs{fd: n.src})
+		list, err := w.dirAttrs(n)
 		if err != nil {
 			return doing("read attributes", err)
 		}

@@ -39,6 +39,12 @@ func (e *engine) expect() {
 		e.expected.Store(e.prev.Dirs + e.prev.Entries)
 		return
 	}
+	if e.far != nil {
+		if a := e.far.About(); a.Alone {
+			e.expected.Store(a.Space.UsedNodes)
+		}
+		return
+	}
 	up, err := lstatat(e.src, "..")
 	if err != nil || up.dev == e.srcSt.dev {
 		return
@@ -64,16 +70,16 @@ func (e *engine) checkSpace() error {
 	if err != nil {
 		return err
 	}
-	if from, err := e.o.statfs(e.src); err == nil && from.usedNodes > 0 {
-		bound := usage{bytes: from.usedBytes, nodes: from.usedNodes}
-		if bound.fits(&to) {
-			return nil
-		}
+	if bound := e.sourceHolds(); bound.nodes > 0 && bound.fits(&to) {
+		return nil
 	}
 	if e.dirty != nil { // measuring would look everywhere; what does not fit after all stops the pass cleanly
 		return nil
 	}
-	need := e.measure(e.src, to.block, true)
+	need, err := e.measureSource(to.block)
+	if err != nil {
+		return err
+	}
 	have := e.measure(e.dst, to.block, false)
 	if e.stopped() {
 		return nil
@@ -86,6 +92,27 @@ func (e *engine) checkSpace() error {
 	return &SpaceError{
 		Path: e.dstDir, NeedBytes: wanted.bytes, FreeBytes: to.freeBytes, NeedInodes: wanted.nodes, FreeNodes: to.freeNodes,
 	}
+}
+
+// sourceHolds is what the source's whole file system holds.
+func (e *engine) sourceHolds() usage {
+	if e.far != nil {
+		s := e.far.About().Space
+		return usage{bytes: s.UsedBytes, nodes: s.UsedNodes}
+	}
+	from, err := e.o.statfs(e.src)
+	if err != nil {
+		return usage{}
+	}
+	return usage{bytes: from.usedBytes, nodes: from.usedNodes}
+}
+
+func (e *engine) measureSource(block int64) (usage, error) {
+	if e.far == nil {
+		return e.measure(e.src, block, true), nil
+	}
+	u, err := e.far.Measure(e.ctx, block, e.o.Excludes, e.o.Mounts == MountsCross)
+	return usage{u.Bytes, u.Nodes, u.Largest}, err
 }
 
 // usage is what a tree takes, or will take.

@@ -13,15 +13,9 @@ func (c *fileCopy) stream() error {
 	if err := c.create(); err != nil {
 		return err
 	}
-	if err := unix.Ftruncate(c.out, 0); err != nil { // an earlier attempt may have been longer
-		return err
-	}
 	sparse := c.st.blocks*512 < c.st.size
-	if !sparse {
-		// The size is kept: after a power failure a preallocated file must not look whole.
-		if err := unix.Fallocate(c.out, unix.FALLOC_FL_KEEP_SIZE, 0, c.st.size); isFull(err) {
-			return doing("allocate", err)
-		}
+	if err := c.allocate(sparse); err != nil {
+		return err
 	}
 	_ = unix.Fadvise(c.in, 0, 0, unix.FADV_SEQUENTIAL) // advice only
 	c.w.h.reset()
@@ -38,6 +32,18 @@ func (c *fileCopy) stream() error {
 	// What was read once must not push the running node's own pages out of memory.
 	_ = unix.Fadvise(c.in, 0, 0, unix.FADV_DONTNEED)
 	return unix.Ftruncate(c.out, c.st.size)
+}
+
+// allocate empties the temporary file, since an earlier attempt may have been longer, and asks for the room that the file takes.
+func (c *fileCopy) allocate(sparse bool) error {
+	if err := unix.Ftruncate(c.out, 0); err != nil || sparse {
+		return err
+	}
+	// The size is kept: after a power failure a preallocated file must not look whole.
+	if err := unix.Fallocate(c.out, unix.FALLOC_FL_KEEP_SIZE, 0, c.st.size); isFull(err) {
+		return doing("allocate", err)
+	}
+	return nil
 }
 
 // extents walks data and holes.

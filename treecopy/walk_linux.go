@@ -15,6 +15,7 @@ type node struct {
 	parent   *node
 	path     string      // "." is the root
 	src, dst int         // -1 = not open
+	far      *Listing    // of a source on another machine
 	st       stat        // in the source
 	dstSt    stat        // in the target, when it was there before
 	fresh    bool        // made by this pass, or by a dry run's imagination
@@ -41,8 +42,9 @@ type memory struct {
 type entry struct {
 	name string
 	st   stat
-	dst  stat    // mode 0 = not in the target
-	prev *record // in the previous manifest
+	dst  stat         // mode 0 = not in the target
+	prev *record      // in the previous manifest
+	far  *RemoteEntry // of a source on another machine
 }
 
 // visit lists a directory, makes it in the target and deals out what is in it. Children go on the stack first and files on top
@@ -84,18 +86,14 @@ func (w *worker) visit(n *node) {
 // openSource opens the directory and decides about mount points.
 func (w *worker) openSource(n *node) bool {
 	cross := w.o.Mounts == MountsCross
-	dir, name := w.src, "."
-	if n.parent != nil {
-		dir, name = n.parent.src, baseName(n.path)
+	open := w.openNear
+	if w.far != nil {
+		open = w.openFar
 	}
-	fd, err := openQuietly(dir, name, unix.O_DIRECTORY, cross)
+	err := open(n)
 	if isGone(err) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) { // or something else took its place
 		w.gone(n.path)
 		return false
-	}
-	if err == nil {
-		n.src = fd
-		n.st, err = fstat(fd)
 	}
 	if err == nil && n.st.dev != w.srcSt.dev && !cross {
 		err = unix.EXDEV
@@ -108,11 +106,23 @@ func (w *worker) openSource(n *node) bool {
 		w.fail(n.path, err)
 		return false
 	}
-	if w.dst >= 0 && n.st.dev == w.dstSt.dev && n.st.ino == w.dstSt.ino {
+	if w.far == nil && w.dst >= 0 && n.st.dev == w.dstSt.dev && n.st.ino == w.dstSt.ino {
 		w.stop(hint(fmt.Errorf("%s: %w", EscapeName(n.path), ErrOverlap), "choose a target outside of the source"))
 		return false
 	}
 	return true
+}
+
+func (w *worker) openNear(n *node) (err error) {
+	dir, name := w.src, "."
+	if n.parent != nil {
+		dir, name = n.parent.src, baseName(n.path)
+	}
+	if n.src, err = openQuietly(dir, name, unix.O_DIRECTORY, w.o.Mounts == MountsCross); err != nil {
+		return err
+	}
+	n.st, err = fstat(n.src)
+	return err
 }
 
 func (e *engine) mounted(path string) {
@@ -235,6 +245,7 @@ func (w *worker) children(n *node) {
 	if len(tasks) > 0 {
 		n.left.Add(int32(len(tasks)))
 		w.own = append(w.own, tasks...)
+		w.announceDirs(tasks)
 	}
 }
 

@@ -1,0 +1,329 @@
+package treecopy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CopyFrom is Copy from a source on another machine. Options.Source must name it; Options.Tracker and Digest know no such sources. After
+// an ErrLost, running again over a new connection resumes: what is complete in the target is not sent again.
+func CopyFrom(ctx context.Context, from Remote, dst string, o Options) (*Report, error) {
+	e, err := newFarEngine(ctx, from, o)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	if err := e.copy(dst); err != nil {
+		return e.report(), fmt.Errorf("copy to %s: %w", dst, err)
+	}
+	return e.report(), nil
+}
+
+// farWorkers is how many entries are on their way at a time: more than for a local source, since each waits for an answer.
+const farWorkers = 48
+
+func newFarEngine(ctx context.Context, from Remote, o Options) (*engine, error) {
+	if o.Source == "" {
+		return nil, badOption(errors.New("source: has no identity"), "name the source that is on another machine")
+	}
+	if o.Tracker != nil {
+		return nil, badOption(errors.New("tracker: the source is on another machine"), "copy without it")
+	}
+	if o.Workers <= 0 {
+		o.Workers = farWorkers
+	}
+	o, err := o.withDefaults("")
+	if err != nil {
+		return nil, err
+	}
+	about := from.About()
+	e := &engine{o: o, far: from, src: -1, dst: -1, srcDir: about.Name, srcSt: about.Root.stat()}
+	return e, e.prepare(ctx)
+}
+
+// checkFar refuses a source that is the unfinished end of another copy.
+func (e *engine) checkFar() error {
+	m := e.far.About().Swapped
+	if m == nil || m.State == MarkerComplete {
+		return nil
+	}
+	return hint(fmt.Errorf("%s: %w: it is the target of a copy of %s that did not finish", e.srcDir, ErrSwapped, m.Source), "finish that copy first")
+}
+
+// sourceEmpty says whether the source holds nothing that would be copied.
+func (e *engine) sourceEmpty() (bool, error) {
+	if e.far == nil {
+		return isEmpty(e.src, e.protected)
+	}
+	l, err := e.far.List(e.ctx, ".", e.o.Mounts == MountsCross)
+	if err != nil {
+		return false, err
+	}
+	for i := range l.Entries {
+		if n := l.Entries[i].Name; n != "lost+found" && n != MarkerName && n != ManifestName {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// openFar is openSource's part for a source on another machine: the directory comes with all that is in it.
+func (w *worker) openFar(n *node) error {
+	l, err := w.far.List(w.ctx, n.path, w.o.Mounts == MountsCross)
+	if err != nil {
+		return err
+	}
+	if err := l.sane(); err != nil {
+		return err
+	}
+	n.far, n.st = l, l.Dir.stat()
+	if !n.st.is(unix.S_IFDIR) {
+		return unix.ENOTDIR
+	}
+	return nil
+}
+
+// scanFar is the first part of scan.
+func (w *worker) scanFar(n *node) {
+	n.memory = w.remember(len(n.far.Entries))
+	for i := range n.far.Entries {
+		x := &n.far.Entries[i]
+		if w.stopped() {
+			return
+		}
+		st, before := x.Stat.stat(), len(n.entries)
+		w.take(n, x.Name, &st, x.Error)
+		if len(n.entries) > before {
+			n.entries[before].far = x
+		}
+	}
+}
+
+// attrsOf reads the attributes of an entry of the source.
+func (w *worker) attrsOf(n *node, x *entry) ([]attr, error) {
+	if x.far != nil {
+		return w.attrs.taken(x.far.Attrs), nil
+	}
+	return w.attrs.read(xattrs{n.src, x.name})
+}
+
+// dirAttrs reads those of a directory of the source.
+func (w *worker) dirAttrs(n *node) ([]attr, error) {
+	if n.far != nil {
+		return w.attrs.taken(n.far.Attrs), nil
+	}
+	return w.attrs.read(xattrs{fd: n.src})
+}
+
+func (w *worker) targetOf(n *node, x *entry) (string, error) {
+	if x.far != nil {
+		return x.far.Target, nil
+	}
+	return readlinkat(n.src, x.name, w.small)
+}
+
+// taken are the attributes that may be set here, out of those that another machine sent.
+func (s *attrStore) taken(list []Attr) []attr {
+	var out []attr
+	for _, a := range list {
+		if !foreign(a.Name) && !s.isRefused(a.Name) {
+			out = append(out, attr{a.Name, a.Value})
+		}
+	}
+	return out
+}
+
+// announce says which of a directory's files will certainly be asked for, so that they are on their way meanwhile.
+func (w *worker) announce(n *node, order []int32) {
+	if w.far == nil || w.o.DryRun {
+		return
+	}
+	var names []string
+	room := int64(aheadBytes)
+	for _, i := range order {
+		x := &n.entries[i]
+		if !x.st.is(unix.S_IFREG) || x.st.nlink > 1 || x.st.size > smallFile || room < x.st.size {
+			continue
+		}
+		if !x.dst.is(unix.S_IFREG) || x.dst.size != x.st.size {
+			names, room = append(names, x.name), room-x.st.size
+		}
+	}
+	if len(names) > 0 {
+		w.far.AheadFiles(n.path, names, w.o.Mounts == MountsCross, w.o.Hash)
+	}
+}
+
+// aheadBytes is what a worker lets come before it needs it.
+const aheadBytes = 1 << 20
+
+// fetch is run for a source on another machine.
+func (c *fileCopy) fetch() error {
+	for attempt := 1; ; attempt++ {
+		end, err := c.arrive()
+		if err != nil {
+			return err
+		}
+		if c.w.o.afterRead != nil {
+			c.w.o.afterRead(join(c.n.path, c.name))
+		}
+		now := end.Stat.stat()
+		done, err := c.judge(&now, end.Racy, attempt)
+		if err != nil {
+			return err
+		}
+		if done {
+			return c.commit()
+		}
+		if err := pause(c.w.ctx, time.Duration(attempt)*10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// arrive takes one reading of the file in: into memory when it is small, into the temporary file when it is large.
+func (c *fileCopy) arrive() (end FileEnd, err error) {
+	f, err := c.w.far.Open(c.w.ctx, c.n.path, c.name, c.w.o.Mounts == MountsCross, c.w.o.Hash)
+	if errors.Is(err, unix.EXDEV) {
+		return end, hint(ErrMount, "a file is mounted here: exclude it, or cross mount points")
+	}
+	if err != nil {
+		return end, doing("open source", sourceErr(err))
+	}
+	defer f.Close()
+	st, attrs := f.Opened()
+	c.st, c.farAttrs = st.stat(), c.w.attrs.taken(attrs)
+	if !c.st.is(unix.S_IFREG) {
+		return end, errSourceGone
+	}
+	if c.st.size < 0 || c.st.blocks < 0 {
+		return end, fmt.Errorf("%w: a size below 0", ErrLost)
+	}
+	take := c.arriveSmall
+	if c.st.size > smallFile {
+		take = c.arriveLarge
+	}
+	if err := take(f); err != nil {
+		return end, err
+	}
+	end = f.Closed()
+	if now := end.Stat.stat(); sameFile(&c.st, &now) && c.sum.n > 0 && !bytes.Equal(c.sum.bytes(), end.Sum) {
+		return end, fmt.Errorf("%w: it did not arrive as it was read", ErrLost)
+	}
+	return end, nil
+}
+
+func (c *fileCopy) arriveSmall(f RemoteFile) error {
+	buf := c.w.small[:c.st.size]
+	clear(buf)
+	err := c.stretches(f, func(off int64, b []byte) error {
+		copy(buf[off:], b)
+		return nil
+	})
+	c.data, c.sum = buf, c.w.h.whole(buf)
+	return err
+}
+
+func (c *fileCopy) arriveLarge(f RemoteFile) error {
+	if err := c.create(); err != nil {
+		return err
+	}
+	if err := c.allocate(c.st.blocks*512 < c.st.size); err != nil {
+		return err
+	}
+	c.w.h.reset()
+	at, data := int64(0), int64(0)
+	err := c.stretches(f, func(off int64, b []byte) error {
+		c.w.h.writeZeros(off - at)
+		c.w.h.write(b)
+		if err := writeFull(c.out, b, off); err != nil {
+			return doing("write", err)
+		}
+		c.w.written.Add(int64(len(b)))
+		at, data = off+int64(len(b)), data+int64(len(b))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.w.h.writeZeros(c.st.size - at)
+	c.w.saved.Add(c.st.size - data)
+	c.sum = c.w.h.sum()
+	return unix.Ftruncate(c.out, c.st.size)
+}
+
+// stretches hands on what comes, once it is certain that it lies in the file and after what came before.
+func (c *fileCopy) stretches(f RemoteFile, take func(off int64, b []byte) error) error {
+	at := int64(0)
+	for {
+		off, b, err := f.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return doing("read", sourceErr(err))
+		}
+		if off < at || int64(len(b)) > c.st.size-off {
+			return fmt.Errorf("%w: data at %d is out of order or beyond %d bytes", ErrLost, off, c.st.size)
+		}
+		if err := take(off, b); err != nil {
+			return err
+		}
+		at = off + int64(len(b))
+		c.w.bytesRead.Add(int64(len(b)))
+		if err := c.w.rate.wait(c.w.ctx, int64(len(b))); err != nil {
+			return err
+		}
+	}
+}
+
+// hashFar has a file hashed where it is.
+func (w *worker) hashFar(n *node, x *entry) (s sum, err error) {
+	b, err := w.far.Sum(w.ctx, n.path, x.name, x.st.size, w.o.Hash)
+	if len(b) <= len(s.b) {
+		s.n = byte(copy(s.b[:], b))
+	}
+	return s, err
+}
+
+func (s Stat) stat() stat {
+	return stat{mode: s.Mode, uid: s.UID, gid: s.GID, nlink: s.Nlink, dev: s.Dev, ino: s.Ino, size: s.Size, blocks: s.Blocks,
+		mtime: stamp{s.MTime.Sec, s.MTime.Nsec}, ctime: stamp{s.CTime.Sec, s.CTime.Nsec}}
+}
+
+func (s *stat) export() Stat {
+	return Stat{Mode: s.mode, UID: s.uid, GID: s.gid, Nlink: s.nlink, Dev: s.dev, Ino: s.ino, Size: s.size, Blocks: s.blocks,
+		MTime: Time{s.mtime.sec, s.mtime.nsec}, CTime: Time{s.ctime.sec, s.ctime.nsec}}
+}
+
+// announceDirs says which directories will be listed next: the last on the stack first.
+func (w *worker) announceDirs(tasks []task) {
+	if w.far == nil {
+		return
+	}
+	dirs := make([]string, len(tasks))
+	for i := range tasks {
+		dirs[len(tasks)-1-i] = tasks[i].n.path
+	}
+	w.far.AheadDirs(dirs, w.o.Mounts == MountsCross)
+}
+
+// sane says whether a listing that another machine sent can be one: nothing in it may lead elsewhere, or count wrongly.
+func (l *Listing) sane() error {
+	for i := range l.Entries {
+		x := &l.Entries[i]
+		switch {
+		case !ValidName(x.Name), i > 0 && l.Entries[i-1].Name >= x.Name:
+			return fmt.Errorf("%w: name %q is none, or out of order", ErrLost, EscapeName(x.Name))
+		case x.Stat.Size < 0, x.Stat.Blocks < 0:
+			return fmt.Errorf("%w: %s has a size below 0", ErrLost, EscapeName(x.Name))
+		}
+	}
+	return nil
+}
