@@ -18,9 +18,10 @@ type engine struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	reading        bool   // there is no target: the tree is only read
-	src, dst       int    // roots
-	far            Remote // the source, when it lies on another machine; src is -1 then
+	reading        bool        // there is no target: the tree is only read
+	src, dst       int         // roots
+	far            Remote      // the source, when it lies on another machine; src is -1 then
+	about          RemoteAbout // what it tells
 	srcSt, dstSt   stat
 	srcDir, dstDir string
 	skip           *excludes

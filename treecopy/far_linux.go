@@ -42,14 +42,17 @@ func newFarEngine(ctx context.Context, from Remote, o Options) (*engine, error) 
 	if err != nil {
 		return nil, err
 	}
-	about := from.About()
-	e := &engine{o: o, far: from, src: -1, dst: -1, srcDir: about.Name, srcSt: about.Root.stat()}
+	about, err := from.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	e := &engine{o: o, far: from, about: about, src: -1, dst: -1, srcDir: EscapeName(about.Name), srcSt: about.Root.stat()}
 	return e, e.prepare(ctx)
 }
 
 // checkFar refuses a source that is the unfinished end of another copy.
 func (e *engine) checkFar() error {
-	m := e.far.About().Swapped
+	m := e.about.Swapped
 	if m == nil || m.State == MarkerComplete {
 		return nil
 	}

@@ -3,12 +3,9 @@ package treecopy
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,9 +13,9 @@ import (
 // Tree is a directory that is read by paths which somebody else sends: nothing is written, no link followed, nothing outside of it
 // opened, whatever they ask for. It is the Remote that a sender serves, and may be copied from directly.
 type Tree struct {
-	dir   string
-	fd    int
-	about RemoteAbout
+	dir string
+	fd  int
+	dev uint64
 }
 
 // OpenTree opens a directory.
@@ -27,34 +24,35 @@ func OpenTree(dir string) (*Tree, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	t := &Tree{dir: dir, fd: fd, about: RemoteAbout{Name: dir}}
-	if err := t.look(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), unix.Close(fd))
+	st, err := fstat(fd)
+	if err != nil {
+		return nil, errors.Join(&fs.PathError{Op: "stat", Path: dir, Err: err}, unix.Close(fd))
 	}
-	return t, nil
+	return &Tree{dir: dir, fd: fd, dev: st.dev}, nil
 }
 
-func (t *Tree) look() error {
+// Begin is part of Remote.
+func (t *Tree) Begin(context.Context) (RemoteAbout, error) {
+	a := RemoteAbout{Name: t.dir}
 	st, err := fstat(t.fd)
 	if err != nil {
-		return err
+		return a, err
 	}
-	t.about.Root = st.export()
+	a.Root = st.export()
 	if s, err := statfs(t.fd); err == nil {
-		t.about.Space = Space{s.usedBytes, s.usedNodes}
+		a.Space = Space{s.usedBytes, s.usedNodes}
 	}
 	if up, err := lstatat(t.fd, ".."); err == nil {
-		t.about.Alone = up.dev != st.dev
+		a.Alone = up.dev != st.dev
 	}
-	t.about.Swapped, err = readMarkerIf(t.dir)
-	return err
+	if a.Swapped, err = readMarkerIf(t.dir); err != nil {
+		return a, hint(err, "the source carries a damaged marker of a copy")
+	}
+	return a, nil
 }
 
 // Close closes it; what is open of it stays so.
 func (t *Tree) Close() error { return unix.Close(t.fd) }
-
-// About is part of Remote.
-func (t *Tree) About() RemoteAbout { return t.about }
 
 // AheadDirs does nothing: a local directory need not be asked for beforehand.
 func (t *Tree) AheadDirs([]string, bool) {}
@@ -94,7 +92,7 @@ func (t *Tree) openSteps(path string, flags int, cross bool) (int, error) {
 			_ = unix.Close(at) // opened read-only
 		}
 		if err == nil && !cross && noOpenat2.Load() {
-			if st, serr := fstat(fd); serr != nil || st.dev != t.about.Root.Dev {
+			if st, serr := fstat(fd); serr != nil || st.dev != t.dev {
 				_ = unix.Close(fd) // opened read-only
 				return -1, unix.EXDEV
 			}
@@ -161,155 +159,6 @@ func readAttrs(x xattrs) ([]Attr, error) {
 		out = append(out, Attr{a.name, a.value})
 	}
 	return out, err
-}
-
-// treeFile is a file of a Tree that is being read.
-type treeFile struct {
-	fd    int
-	st    stat
-	attrs []Attr
-	began time.Time
-	at    int64 // everything before was given or is a hole
-	end   int64 // of the stretch of data that is being read
-	h     *hasher
-	buf   []byte
-	done  FileEnd
-}
-
-// Open is part of Remote.
-func (t *Tree) Open(_ context.Context, dir, name string, cross bool, h Hash) (RemoteFile, error) {
-	fd, err := t.openFile(dir, name, cross)
-	if err != nil {
-		return nil, err
-	}
-	f := &treeFile{fd: fd, h: newHasher(h)}
-	f.h.reset()
-	if f.st, err = fstat(fd); err == nil && f.st.is(unix.S_IFREG) {
-		f.attrs, err = readAttrs(xattrs{fd: fd})
-	}
-	if err != nil {
-		return nil, errors.Join(err, unix.Close(fd))
-	}
-	if f.st.size > smallFile {
-		_ = unix.Fadvise(fd, 0, 0, unix.FADV_SEQUENTIAL) // advice only
-	}
-	if !f.sparse() {
-		f.end = f.st.size
-	}
-	f.began = time.Now()
-	return f, nil
-}
-
-func (t *Tree) openFile(dir, name string, cross bool) (int, error) {
-	if !ValidName(name) {
-		return -1, unix.EINVAL
-	}
-	return t.open(join(dir, name), 0, cross)
-}
-
-func (f *treeFile) sparse() bool { return f.st.blocks*512 < f.st.size }
-
-func (f *treeFile) Opened() (Stat, []Attr) { return f.st.export(), f.attrs }
-
-// stretch is how much Next gives at a time.
-const stretch = 128 << 10
-
-func (f *treeFile) Next() (int64, []byte, error) {
-	if !f.st.is(unix.S_IFREG) {
-		return 0, nil, f.finish()
-	}
-	if f.at >= f.end && f.at < f.st.size {
-		if err := f.skipHole(); err != nil {
-			return 0, nil, err
-		}
-	}
-	if f.at >= f.st.size {
-		return 0, nil, f.finish()
-	}
-	if f.buf == nil {
-		f.buf = make([]byte, min(stretch, f.st.size))
-	}
-	n, err := pread(f.fd, f.buf[:min(int64(len(f.buf)), f.end-f.at)], f.at)
-	if err != nil {
-		return 0, nil, err
-	}
-	if n == 0 { // cut off while we read; what Closed says tells
-		return 0, nil, f.finish()
-	}
-	off := f.at
-	f.h.write(f.buf[:n])
-	f.at, f.done.Bytes = f.at+int64(n), f.done.Bytes+int64(n)
-	return off, f.buf[:n], nil
-}
-
-// skipHole goes to the next data.
-func (f *treeFile) skipHole() error {
-	data, err := unix.Seek(f.fd, f.at, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) {
-		data = f.st.size // only a hole is left
-	} else if err != nil { // the file system does not know holes
-		f.end = f.st.size
-		return nil
-	}
-	data = min(data, f.st.size)
-	f.h.writeZeros(data - f.at)
-	f.at, f.end = data, data
-	if data == f.st.size {
-		return nil
-	}
-	end, err := unix.Seek(f.fd, data, unix.SEEK_HOLE)
-	f.end = min(end, f.st.size)
-	return err
-}
-
-// finish looks at the file again and gives io.EOF.
-func (f *treeFile) finish() error {
-	now, err := fstat(f.fd)
-	if err != nil {
-		return err
-	}
-	f.done.Stat, f.done.Racy, f.done.Sum = now.export(), racy(&now, f.began), f.h.sum().bytes()
-	if f.st.size > smallFile { // what was read once must not push the running node's own pages out of memory
-		_ = unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED)
-	}
-	return io.EOF
-}
-
-func (f *treeFile) Closed() FileEnd { return f.done }
-
-func (f *treeFile) Close() {
-	if f.fd >= 0 {
-		_ = unix.Close(f.fd) // opened read-only
-		f.fd = -1
-	}
-}
-
-// Sum is part of Remote.
-func (t *Tree) Sum(ctx context.Context, dir, name string, size int64, h Hash) ([]byte, error) {
-	f, err := t.Open(ctx, dir, name, true, h)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if st, _ := f.Opened(); st.Size != size {
-		return nil, nil
-	}
-	for {
-		_, _, err := f.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if end := f.Closed(); end.Stat.Size == size {
-		return end.Sum, nil
-	}
-	return nil, nil
 }
 
 // Measure is part of Remote.

@@ -9,8 +9,8 @@ import (
 // names; names are bytes. An error that wraps ErrLost ends the pass, any other is about one entry. An error of the source's system must
 // be an errno (ENOENT: vanished). All methods may be called from many goroutines.
 type Remote interface {
-	// About is what was known of the root when the source was opened.
-	About() RemoteAbout
+	// Begin begins a pass: it tells what the root is now, and forgets what was announced before.
+	Begin(ctx context.Context) (RemoteAbout, error)
 	// List gives a directory and what is in it. With cross, it may be on another file system than the root, else that is EXDEV.
 	List(ctx context.Context, dir string, cross bool) (*Listing, error)
 	// Open opens a file to read it from its beginning.

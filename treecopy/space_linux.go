@@ -40,7 +40,7 @@ func (e *engine) expect() {
 		return
 	}
 	if e.far != nil {
-		if a := e.far.About(); a.Alone {
+		if a := e.about; a.Alone {
 			e.expected.Store(a.Space.UsedNodes)
 		}
 		return
@@ -97,7 +97,7 @@ func (e *engine) checkSpace() error {
 // sourceHolds is what the source's whole file system holds.
 func (e *engine) sourceHolds() usage {
 	if e.far != nil {
-		s := e.far.About().Space
+		s := e.about.Space
 		return usage{bytes: s.UsedBytes, nodes: s.UsedNodes}
 	}
 	from, err := e.o.statfs(e.src)
