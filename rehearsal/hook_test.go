@@ -20,20 +20,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 
+	"pipectl.dev/engine"
 	"pipectl.dev/kube/labtest"
 )
 
 // hookAccount is the account that the shipped manifests name.
 const hookAccount = "123456789012"
 
-// hookFiles are the shipped manifests of the hook.
-const hookFiles = "../argocd/hooks"
-
 // hookPolicy is what argocd/README.md says the hook's role must be allowed.
 const hookPolicy = hookFiles + "/policy.json"
 
 // TestTheHooksAsShipped lets a real Argo CD sync an Application whose PreSync hook is the one in argocd/hooks, as a Pod and as a Job. The
-// hook's pipeline makes a role for the application. Then the hook fails, and the sync must stop and say why.
+// hook's pipeline makes a role for the application, which a container of it takes from the hook's result. Then the hook fails, and the
+// sync must stop and say why. At last several Applications have one pipeline.
 func TestTheHooksAsShipped(t *testing.T) {
 	w, s := hookWorld(t)
 	for _, form := range []string{"pod", "job"} {
@@ -41,10 +40,7 @@ func TestTheHooksAsShipped(t *testing.T) {
 			h := newHook(t, w, s, form)
 			h.commit(t, "one", nil)
 			h.create(t)
-			app := h.await(t, "Succeeded", "one")
-			if health := field(app, "status", "health", "status"); health != "Healthy" {
-				t.Errorf("health is %s", health)
-			}
+			h.await(t, "Succeeded", "one")
 			h.hookRan(t)
 			account, err := s.client.CoreV1().ServiceAccounts("pipectl").Get(t.Context(), "backup", metav1.GetOptions{})
 			if err != nil {
@@ -52,19 +48,19 @@ func TestTheHooksAsShipped(t *testing.T) {
 			}
 			role := account.Annotations["eks.amazonaws.com/role-arn"]
 			h.handedOn(t, role)
+			h.used(t, role)
 			if status, err := w.assume(t.Context(), s, role, "pipectl", "backup"); err != nil || status != 200 {
 				t.Errorf("the service account cannot take on the role %q that the hook made: %d, %v", role, status, err)
 			}
 			h.commit(t, "two", func(pipeline string) string { return strings.Replace(pipeline, "name: blog", "name: nope", 1) })
-			app = h.await(t, "Failed", "one")
-			// Of a Job it shows the condition only, which has at least the exit code.
-			says := map[string]string{"pod": "cluster nope does not exist", "job": "exit code 10"}[form]
-			if message := hookMessage(app); !strings.Contains(message, says) {
-				t.Errorf("the Application does not say %q, but %q", says, message)
-			}
+			app := h.await(t, "Failed", "one")
+			h.saysWhy(t, app)
 			h.remove(t)
 		})
 	}
+	q := newQueue(t, w, s)
+	t.Run("several Applications at once", q.theyQueue)
+	t.Run("a sync that is tried again", q.aRetryRunsThemAgain)
 }
 
 // hookWorld is an EKS cluster with Argo CD, and the role that the hook runs under.
@@ -141,7 +137,28 @@ func newHook(t *testing.T, w *world, s *site, form string) *hook {
 	return &hook{form: form, site: s, apps: client.Resource(applications).Namespace(argoNamespace), repo: filepath.Join(w.dir, "git", form)}
 }
 
-// commit fills the repository with the shipped manifests and, beside them, a ConfigMap that has a value.
+// hookedApp is the application: a ConfigMap that has a value, and a container that uses what the hook has left.
+const hookedApp = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: app, namespace: pipectl}
+data: {value: VALUE}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app, namespace: pipectl}
+spec:
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata: {labels: {app: app}}
+    spec:
+      containers:
+        - name: app
+          image: pipectl:latest
+          command: [sh, -c, "echo it works as $ROLE_ARN; exec sleep 3600"]
+          env: [{name: ROLE_ARN, valueFrom: {configMapKeyRef: {name: pipectl-results, key: role.roleArn}}}]
+`
+
+// commit fills the repository with the shipped manifests and, beside them, the application.
 func (h *hook) commit(t *testing.T, value string, change func(pipeline string) string) {
 	t.Helper()
 	dir := filepath.Join(h.repo, "backup")
@@ -169,7 +186,7 @@ func (h *hook) commit(t *testing.T, value string, change func(pipeline string) s
 	}
 	for name, text := range map[string]string{
 		"kustomization.yaml": "resources: [hooks, app.yaml]\n",
-		"app.yaml":           "{apiVersion: v1, kind: ConfigMap, metadata: {name: app, namespace: pipectl}, data: {value: " + value + "}}\n",
+		"app.yaml":           strings.Replace(hookedApp, "VALUE", value, 1),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -224,7 +241,8 @@ func (h *hook) await(t *testing.T, phase, value string) *unstructured.Unstructur
 		}
 		operation := field(app, "status", "operationState", "phase")
 		if phase == "Succeeded" {
-			return operation == "Succeeded" && field(app, "status", "sync", "status") == "Synced" && field(app, "status", "sync", "revision") == h.head, nil
+			return operation == "Succeeded" && field(app, "status", "sync", "status") == "Synced" && field(app, "status", "sync", "revision") == h.head &&
+				field(app, "status", "health", "status") == "Healthy", nil
 		}
 		return operation != "Succeeded" && hookPhase(app) == phase, nil // it may be about to try again
 	})
@@ -300,6 +318,40 @@ func (h *hook) handedOn(t *testing.T, role string) {
 	}
 	if got := string(secret.Data["ROLE_ARN"]); got != role {
 		t.Errorf("the PostSync hook handed on %q, want %q", got, role)
+	}
+}
+
+// used checks that the application's container has got the role that the hook made.
+func (h *hook) used(t *testing.T, role string) {
+	t.Helper()
+	says := "it works as " + role + "\n"
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		return strings.Contains(h.logs(t), says), nil
+	})
+	if err != nil {
+		t.Errorf("the application does not say %q:\n%s", says, h.logs(t))
+	}
+}
+
+// saysWhy checks what the Application tells of a hook that failed: of a Pod its result, of a Job the condition only, which has at least the
+// exit code; and that Kubernetes did not try the Job again.
+func (h *hook) saysWhy(t *testing.T, app *unstructured.Unstructured) {
+	t.Helper()
+	message := hookMessage(app)
+	if h.form == "pod" {
+		var result engine.RunResult
+		if err := json.Unmarshal([]byte(message), &result); err != nil || len(message) > 4096 || result.Exit != 10 || len(result.Errors) != 1 ||
+			!strings.Contains(result.Errors[0].Message, "cluster nope does not exist") {
+			t.Errorf("the Application says (%d bytes, %v) %s", len(message), err, message)
+		}
+		return
+	}
+	if !strings.Contains(message, "exit code 10") {
+		t.Errorf("the Application says %s", message)
+	}
+	pods, err := h.site.client.CoreV1().Pods("pipectl").List(t.Context(), metav1.ListOptions{LabelSelector: "job-name=pipectl-presync"})
+	if err != nil || len(pods.Items) > 1 {
+		t.Errorf("the Job was tried again: %d pods, %v", len(pods.Items), err)
 	}
 }
 
