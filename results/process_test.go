@@ -32,6 +32,16 @@ spec:
         set: [{kind: ConfigMap, name: second, field: data.after, value: "${{ stages.first.outputs.applied[0] }}"}]
 `
 
+// built is the path of a pipectl that was just built.
+func built(t *testing.T) string {
+	t.Helper()
+	pipectl := filepath.Join(t.TempDir(), "pipectl")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", pipectl, "pipectl.dev/cmd/pipectl").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return pipectl
+}
+
 // TestOneRunGoesOnInAnotherProcess runs the first stage in one process, as a Jenkins stage does, and the rest in another one, in another
 // directory: a hook, or a laptop. All that they share is the place of the results.
 func TestOneRunGoesOnInAnotherProcess(t *testing.T) {
@@ -40,10 +50,7 @@ func TestOneRunGoesOnInAnotherProcess(t *testing.T) {
 	c, _ := account(t, emulator.Options{})
 	srv := httptest.NewServer(c)
 	t.Cleanup(srv.Close)
-	pipectl := filepath.Join(t.TempDir(), "pipectl")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", pipectl, "pipectl.dev/cmd/pipectl").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	pipectl := built(t)
 	env := append(os.Environ(), "KUBECONFIG="+kubeconfig, "AWS_ENDPOINT_URL="+srv.URL, "AWS_ACCESS_KEY_ID="+emulator.FixtureAccessKey,
 		"AWS_SECRET_ACCESS_KEY="+emulator.FixtureSecretKey, "AWS_REGION="+emulator.FixtureRegion, "AWS_EC2_METADATA_DISABLED=true")
 	// process runs pipectl in a workspace of its own and returns its stdout.
