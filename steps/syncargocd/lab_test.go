@@ -318,29 +318,32 @@ func TestLostConnectionsAndServersThatRestartAreSurvived(t *testing.T) { // R14,
 }
 
 func TestARefreshMarkThatSomebodyElseRemovesIsSetAgain(t *testing.T) { // R5
-	a := start(t)
-	a.commit(map[string]string{"m/cm.yaml": config("m", "x")})
-	a.app("mark", "m", "")
-	a.until("it is compared", func() bool { return a.field("mark", "status", "sync", "status") == "OutOfSync" })
-	head := a.commit(map[string]string{"m/cm.yaml": config("m", "y")})
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() { // removes the first mark it sees, as the end of a comparison that began before does
-		for {
-			select {
-			case <-stop:
-				return
-			default:
+	ways(t, func(a *argo) {
+		t, name := a.t, "mark-"+a.way
+		ref := kube.ApplicationRef("argocd", name)
+		a.commit(map[string]string{"m/cm.yaml": config("m", "x")})
+		a.app(name, "m", "")
+		a.until("it is compared", func() bool { return a.field(name, "status", "sync", "status") == "OutOfSync" })
+		head := a.commit(map[string]string{"m/cm.yaml": config("m", "y")})
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() { // removes the first mark it sees, as the end of a comparison that began before does
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if obj, err := a.client.Get(t.Context(), ref); err == nil && obj != nil && obj.GetAnnotations()["argocd.argoproj.io/refresh"] != "" {
+					_, _ = a.client.MergePatch(t.Context(), ref, []byte(`{"metadata":{"annotations":{"argocd.argoproj.io/refresh":null}}}`))
+					return
+				}
 			}
-			if obj, err := a.client.Get(t.Context(), kube.ApplicationRef("argocd", "mark")); err == nil && obj != nil && obj.GetAnnotations()["argocd.argoproj.io/refresh"] != "" {
-				_, _ = a.client.MergePatch(t.Context(), kube.ApplicationRef("argocd", "mark"), []byte(`{"metadata":{"annotations":{"argocd.argoproj.io/refresh":null}}}`))
-				return
-			}
+		}()
+		if out := a.synced("apps: [{name: " + name + "}]\nhealthyFor: 100ms\n"); out.Apps[name].Revision != head || a.value(name, "m") != "y" {
+			t.Errorf("%+v", out)
 		}
-	}()
-	if out := a.synced("apps: [{name: mark}]\nhealthyFor: 100ms\n"); out.Apps["mark"].Revision != head || a.value("mark", "m") != "y" {
-		t.Errorf("%+v", out)
-	}
+	})
 }
 
 func TestACommitThatIsNotTheHeadCanBeSynced(t *testing.T) { // R16
@@ -390,6 +393,9 @@ func TestOptionsOfTheApplicationAreKeptAndOursLaidOver(t *testing.T) { // R15
 		out := a.synced(with + "prune: true\nretry: {limit: 1}\n").Apps[name]
 		if a.value(name, "extra") != "" || !slices.ContainsFunc(out.Resources, func(r syncResource) bool { return r.Name == "extra" && r.Action == "Pruned" }) {
 			t.Errorf("prune: %+v", out)
+		}
+		if retry, _ := op()["retry"].(map[string]any); retry["limit"] != int64(1) {
+			t.Errorf("retry of ours: %v", retry)
 		}
 	})
 }

@@ -26,7 +26,7 @@ var races = map[int]struct {
 	7:  {"a sync window closes, and the operation waits in it", tests(TestClosedSyncWindowIsNotWaitedFor)},
 	8:  {"a running state that nobody works on", tests(TestAnOperationThatNobodyWorksOnIsReplaced, TestAControllerThatRestartsCarriesOn)},
 	9:  {"the automatic sync begins between look and request", tests(TestOperationsOfOthersAreWaitedForAndAdopted, TestAnAutomaticSyncIsAdopted)},
-	10: {"an app of apps is healthy before its children", tests(TestChildrenOfAnAppOfAppsAreAwaited)},
+	10: {"an app of apps is healthy before its children", tests(TestChildrenOfAnAppOfAppsAreAwaited, TestChildrenOfChildrenAreAwaited, TestWhatAnApplicationSetOfAnAppOfAppsMakesIsAwaited)},
 	11: {"the Application changes during the sync", tests(TestAnApplicationThatChangesDuringTheSyncIsSyncedAsItIsThen)},
 	12: {"healthy beside an error of comparison", tests(TestFailuresAreFoundEarlyAndSayWhy)},
 	13: {"an error is cached by the repo server", tests(TestAnErrorThatWasRememberedIsAskedForAgain, TestAnErrorThatIsCachedForTheSameCommitIsAskedForAgain)},

@@ -124,24 +124,25 @@ spec:
 }
 
 func TestAfterAFailureFailFastBeginsNothing(t *testing.T) {
-	a := start(t)
-	a.commit(map[string]string{"ok/cm.yaml": config("c", "x"), "bad/cm.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999999}]}\n"})
-	a.app("bad", "bad", "")
-	for _, n := range []string{"ok", "later"} {
-		a.app(n, "ok", "")
-	}
-	apps := "apps: [{name: bad}, {name: ok}, {name: later, dependsOn: [bad]}]\nhealthyFor: 100ms\n"
-	a.fails(apps, "SyncFailed", "was not synced, since application bad failed")
-	if a.value("ok", "c") != "x" || a.value("later", "c") != "" {
-		t.Errorf("continue: ok %q, later %q", a.value("ok", "c"), a.value("later", "c"))
-	}
-	for _, n := range []string{"bad", "ok", "later"} {
-		a.patch(n, `{"spec":{"destination":{"namespace":"`+n+`-fast"}}}`)
-	}
-	a.fails("apps: [{name: bad}, {name: ok, wave: 1}, {name: later}]\nmaxParallel: 1\nonFailure: failFast\nhealthyFor: 100ms\n", "SyncFailed", "was not synced")
-	if a.value("ok-fast", "c") != "" {
-		t.Error("failFast: a later wave was begun")
-	}
+	ways(t, func(a *argo) {
+		t, s := a.t, "-"+a.way
+		a.commit(map[string]string{"ok/cm.yaml": config("c", "x"), "bad/cm.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999999}]}\n"})
+		a.app("bad"+s, "bad", "")
+		for _, n := range []string{"ok", "later"} {
+			a.app(n+s, "ok", "")
+		}
+		a.fails(strings.ReplaceAll("apps: [{name: bad%}, {name: ok%}, {name: later%, dependsOn: [bad%]}]\nhealthyFor: 100ms\n", "%", s), "SyncFailed", "was not synced, since application bad"+s+" failed")
+		if a.value("ok"+s, "c") != "x" || a.value("later"+s, "c") != "" {
+			t.Errorf("continue: ok %q, later %q", a.value("ok"+s, "c"), a.value("later"+s, "c"))
+		}
+		for _, n := range []string{"bad", "ok", "later"} {
+			a.patch(n+s, `{"spec":{"destination":{"namespace":"`+n+s+`-fast"}}}`)
+		}
+		a.fails(strings.ReplaceAll("apps: [{name: bad%}, {name: ok%, wave: 1}, {name: later%}]\nmaxParallel: 1\nonFailure: failFast\nhealthyFor: 100ms\n", "%", s), "SyncFailed", "was not synced")
+		if a.value("ok"+s+"-fast", "c") != "" {
+			t.Error("failFast: a later wave was begun")
+		}
+	})
 }
 
 func TestTheServersCertificateAndTokenAreChecked(t *testing.T) {
