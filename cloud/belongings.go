@@ -45,7 +45,7 @@ func (s *Session) Belongings(ctx context.Context, identity string) ([]Holding, e
 }
 
 func (s *Session) heldNetworks(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Vpc, *string, error) {
+	all, err := Paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Vpc, *string, error) {
 		o, err := EC2(s).DescribeVpcs(ctx, &ec2.DescribeVpcsInput{NextToken: token, Filters: OwnedBy(identity)})
 		if err != nil {
 			return nil, nil, err
@@ -64,7 +64,7 @@ var ourName = regexp.MustCompile(`-[0-9a-f]{8}$`)
 
 // heldRoles looks at the tags of roles that may be ours by name, or by whom they trust: a list of roles does not tell their tags.
 func (s *Session) heldRoles(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := paged(ctx, func(ctx context.Context, marker *string) ([]iamtypes.Role, *string, error) {
+	all, err := Paged(ctx, func(ctx context.Context, marker *string) ([]iamtypes.Role, *string, error) {
 		o, err := IAM(s).ListRoles(ctx, &iam.ListRolesInput{Marker: marker})
 		if err != nil {
 			return nil, nil, err
@@ -80,7 +80,7 @@ func (s *Session) heldRoles(ctx context.Context, identity string) ([]Holding, er
 		if !ourName.MatchString(aws.ToString(r.RoleName)) && !strings.Contains(trust, ":oidc-provider/") && !strings.Contains(trust, "pods.eks.amazonaws.com") {
 			continue
 		}
-		tags, err := paged(ctx, func(ctx context.Context, marker *string) ([]iamtypes.Tag, *string, error) {
+		tags, err := Paged(ctx, func(ctx context.Context, marker *string) ([]iamtypes.Tag, *string, error) {
 			o, err := IAM(s).ListRoleTags(ctx, &iam.ListRoleTagsInput{RoleName: r.RoleName, Marker: marker})
 			if err != nil {
 				return nil, nil, err
@@ -101,7 +101,7 @@ func (s *Session) heldRoles(ctx context.Context, identity string) ([]Holding, er
 }
 
 func (s *Session) heldAddons(ctx context.Context, cluster, identity string) ([]Holding, error) {
-	names, err := paged(ctx, func(ctx context.Context, token *string) ([]string, *string, error) {
+	names, err := Paged(ctx, func(ctx context.Context, token *string) ([]string, *string, error) {
 		o, err := EKS(s).ListAddons(ctx, &eks.ListAddonsInput{ClusterName: &cluster, NextToken: token})
 		if err != nil {
 			return nil, nil, err

@@ -57,24 +57,8 @@ func held(tags []ec2types.Tag, id string, since *time.Time, item string, count f
 	return Holding{Kind: m[TagKind], Name: m[TagName], Owner: m[TagIdentity], ID: id, Since: aws.ToTime(since), Item: item, Count: count}
 }
 
-// paged gathers all pages of a list.
-func paged[T any](ctx context.Context, page func(context.Context, *string) ([]T, *string, error)) ([]T, error) {
-	var all []T
-	var token *string
-	for {
-		some, next, err := page(ctx, token)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-		if token = next; aws.ToString(token) == "" {
-			return all, nil
-		}
-	}
-}
-
 func (s *Session) heldClusters(ctx context.Context, identity string) ([]Holding, error) {
-	names, err := paged(ctx, func(ctx context.Context, token *string) ([]string, *string, error) {
+	names, err := Paged(ctx, func(ctx context.Context, token *string) ([]string, *string, error) {
 		o, err := EKS(s).ListClusters(ctx, &eks.ListClustersInput{NextToken: token})
 		if err != nil {
 			return nil, nil, err
@@ -114,7 +98,7 @@ func (s *Session) planeItem(ctx context.Context, version string) string {
 }
 
 func (s *Session) heldInstances(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Reservation, *string, error) {
+	all, err := Paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Reservation, *string, error) {
 		o, err := EC2(s).DescribeInstances(ctx, &ec2.DescribeInstancesInput{NextToken: token, Filters: append(OwnedBy(identity), Filter("instance-state-name", "pending", "running", "stopping", "stopped"))})
 		if err != nil {
 			return nil, nil, err
@@ -135,7 +119,7 @@ func (s *Session) heldInstances(ctx context.Context, identity string) ([]Holding
 }
 
 func (s *Session) heldNATs(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := paged(ctx, func(ctx context.Context, token *string) ([]ec2types.NatGateway, *string, error) {
+	all, err := Paged(ctx, func(ctx context.Context, token *string) ([]ec2types.NatGateway, *string, error) {
 		o, err := EC2(s).DescribeNatGateways(ctx, &ec2.DescribeNatGatewaysInput{NextToken: token, Filter: append(OwnedBy(identity), Filter("state", "pending", "available", "deleting"))})
 		if err != nil {
 			return nil, nil, err
@@ -163,7 +147,7 @@ func (s *Session) heldAddresses(ctx context.Context, identity string) ([]Holding
 
 // heldVolumes tells data from nodes' disks by the kind in the tag.
 func (s *Session) heldVolumes(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Volume, *string, error) {
+	all, err := Paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Volume, *string, error) {
 		o, err := EC2(s).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{NextToken: token, Filters: OwnedBy(identity)})
 		if err != nil {
 			return nil, nil, err
@@ -180,7 +164,7 @@ func (s *Session) heldVolumes(ctx context.Context, identity string) ([]Holding, 
 }
 
 func (s *Session) heldSnapshots(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Snapshot, *string, error) {
+	all, err := Paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Snapshot, *string, error) {
 		o, err := EC2(s).DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{NextToken: token, OwnerIds: []string{"self"}, Filters: OwnedBy(identity)})
 		if err != nil {
 			return nil, nil, err

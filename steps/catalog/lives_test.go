@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ version: "1.33"
 network: {cidr: 10.0.0.0/16, privateSubnets: [10.0.1.0/24, 10.0.2.0/24], publicSubnets: [10.0.4.0/24, 10.0.5.0/24], nat: single}
 endpoint: {public: true}
 logging: [api]
-access: [{principalArn: "arn:aws:iam::111122223333:role/dev", policy: view}]
+access: [{principalArn: "arn:aws:iam::111122223333:role/dev", policy: view}, {principalArn: "arn:aws:iam::111122223333:role/ops"}]
 nodeGroups:
   - {name: node-group-1, instanceTypes: [t3.small], min: 1, desired: 2, max: 3, zones: [ap-northeast-2a]}
   - {name: node-group-2, instanceTypes: [t3.small], min: 1, desired: 1, max: 2}
@@ -65,7 +66,7 @@ func lives() []life {
 	created := []stage{{"data-volume", homeYAML}, {"provision-eks", clusterYAML}, {"bind-irsa", roleYAML}, {"install-addon", addonYAML}}
 	changed := []stage{
 		{"data-volume", strings.Replace(homeYAML, "20Gi", "25Gi", 1)},
-		{"provision-eks", strings.NewReplacer(`"1.33"`, `"1.34"`, "endpoint: {public: true}", "endpoint: {public: true, publicCIDRs: [198.51.100.0/24]}\nlogRetentionDays: 7\nkmsKeyArn: arn:aws:kms:ap-northeast-2:111122223333:key/secrets", "[api]", "[api, audit]", "policy: view", "policy: edit, namespaces: [web], kubernetesGroups: [deployers]",
+		{"provision-eks", strings.NewReplacer(`"1.33"`, `"1.34"`, "endpoint: {public: true}", "endpoint: {public: true, publicCIDRs: [198.51.100.0/24]}\nlogRetentionDays: 7\nkmsKeyArn: arn:aws:kms:ap-northeast-2:111122223333:key/secrets", "[api]", "[api, audit]", "policy: view", "policy: edit, namespaces: [web], kubernetesGroups: [deployers]", `, {principalArn: "arn:aws:iam::111122223333:role/ops"}`, "",
 			"desired: 2, max: 3", "desired: 2, max: 5, labels: {team: web}, diskSize: 30").Replace(clusterYAML)},
 		{"bind-irsa", strings.NewReplacer("permissionsBoundary: arn:aws:iam::aws:policy/PowerUserAccess\n", "", "logs:", "more:").Replace(roleYAML)},
 		{"install-addon", addonYAML + "configuration: '{\"node\":{}}'\n"},
@@ -79,6 +80,9 @@ func lives() []life {
 	tokens := append(slices.Clone(small), agent, stage{"bind-irsa", podRole})
 	theirs := []stage{{"provision-eks", "{name: blog, existing: true}"}, {"bind-irsa", roleYAML}, {"install-addon", addonYAML}}
 	own := []stage{{"bind-irsa", ownYAML}}
+	network := func(more string) []stage {
+		return []stage{{"provision-eks", "{name: blog, network: {vpcTags: {net: shared}, subnetTags: {tier: nodes}}, nodeGroups: [{name: main, instanceTypes: [t3.small], launchTemplate: {imageId: ami-0123456789abcdef0" + more + "}}]}"}}
+	}
 	return []life{
 		{name: "own cluster", issuer: "https://s3.ap-northeast-2.amazonaws.com/issuers", phases: []phase{{name: "create", stages: own, before: ownCluster}, {name: "new keys", stages: own, before: newKeys}, {name: "down", stages: own, down: true}}},
 		{name: "create", phases: []phase{create}},
@@ -89,6 +93,7 @@ func lives() []life {
 		{name: "half gone", phases: []phase{create, {name: "down", stages: created, before: clusterRemovedByHand, down: true}}},
 		{name: "theirs", phases: []phase{{name: "create", stages: theirs, before: somebodyElsesCluster}, {name: "again", stages: theirs, before: addonFailed}, {name: "down", stages: theirs, down: true}}},
 		{name: "pods", phases: []phase{{name: "create", stages: pods, before: somebodyElsesRole}, {name: "repair", stages: pods, before: otherAssociation}, {name: "back to IRSA", stages: tokens}, {name: "pods again", stages: pods}, {name: "down", stages: pods, down: true}}},
+		{name: "their network", phases: []phase{{name: "create", stages: network(""), before: somebodyElsesNetwork}, {name: "user data", stages: network(`, userData: "#!/bin/sh\n"`)}, {name: "down", stages: network(""), down: true}}},
 		{name: "no NAT", phases: []phase{{name: "create", stages: small}, {name: "down", stages: small, down: true}}},
 	}
 }
@@ -113,6 +118,7 @@ func newKeys(t *testing.T, w *cloudtest.World) {
 
 func somebodyElsesRole(_ *testing.T, w *cloudtest.World) {
 	w.SeedRole("dev", `{"Version":"2012-10-17","Statement":[]}`)
+	w.SeedRole("ops", `{"Version":"2012-10-17","Statement":[]}`)
 	w.SeedKey("secrets", "Enabled")
 }
 
@@ -216,6 +222,29 @@ func otherAssociation(t *testing.T, w *cloudtest.World) {
 	list := must[*eks.ListPodIdentityAssociationsOutput](t)(cloud.EKS(s).ListPodIdentityAssociations(ctx, &eks.ListPodIdentityAssociationsInput{ClusterName: aws.String("blog")}))
 	must[*eks.UpdatePodIdentityAssociationOutput](t)(cloud.EKS(s).UpdatePodIdentityAssociation(ctx, &eks.UpdatePodIdentityAssociationInput{
 		ClusterName: aws.String("blog"), AssociationId: list.Associations[0].AssociationId, RoleArn: &other}))
+}
+
+// somebodyElsesNetwork is a VPC with two subnets that give their nodes public addresses.
+func somebodyElsesNetwork(t *testing.T, w *cloudtest.World) {
+	api, ctx := cloud.EC2(session(t, w)), t.Context()
+	tags := func(kind ec2types.ResourceType, key, value string) []ec2types.TagSpecification {
+		return cloud.TagAtCreate(kind, map[string]string{key: value})
+	}
+	vpc := must[*ec2.CreateVpcOutput](t)(api.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String("10.9.0.0/16"), TagSpecifications: tags(ec2types.ResourceTypeVpc, "net", "shared")})).Vpc.VpcId
+	igw := must[*ec2.CreateInternetGatewayOutput](t)(api.CreateInternetGateway(ctx, &ec2.CreateInternetGatewayInput{})).InternetGateway.InternetGatewayId
+	time.Sleep(time.Minute) // of virtual time, until both can be seen
+	must[*ec2.ModifyVpcAttributeOutput](t)(api.ModifyVpcAttribute(ctx, &ec2.ModifyVpcAttributeInput{VpcId: vpc, EnableDnsHostnames: &ec2types.AttributeBooleanValue{Value: aws.Bool(true)}}))
+	must[*ec2.AttachInternetGatewayOutput](t)(api.AttachInternetGateway(ctx, &ec2.AttachInternetGatewayInput{InternetGatewayId: igw, VpcId: vpc}))
+	table := must[*ec2.CreateRouteTableOutput](t)(api.CreateRouteTable(ctx, &ec2.CreateRouteTableInput{VpcId: vpc})).RouteTable.RouteTableId
+	time.Sleep(time.Minute)
+	must[*ec2.CreateRouteOutput](t)(api.CreateRoute(ctx, &ec2.CreateRouteInput{RouteTableId: table, DestinationCidrBlock: aws.String("0.0.0.0/0"), GatewayId: igw}))
+	for i, zone := range []string{"a", "b"} {
+		sub := must[*ec2.CreateSubnetOutput](t)(api.CreateSubnet(ctx, &ec2.CreateSubnetInput{VpcId: vpc, CidrBlock: aws.String("10.9." + strconv.Itoa(i) + ".0/24"), AvailabilityZone: aws.String("ap-northeast-2" + zone),
+			TagSpecifications: tags(ec2types.ResourceTypeSubnet, "tier", "nodes")})).Subnet.SubnetId
+		time.Sleep(time.Minute)
+		must[*ec2.ModifySubnetAttributeOutput](t)(api.ModifySubnetAttribute(ctx, &ec2.ModifySubnetAttributeInput{SubnetId: sub, MapPublicIpOnLaunch: &ec2types.AttributeBooleanValue{Value: aws.Bool(true)}}))
+		must[*ec2.AssociateRouteTableOutput](t)(api.AssociateRouteTable(ctx, &ec2.AssociateRouteTableInput{RouteTableId: table, SubnetId: sub}))
+	}
 }
 
 func somebodyElsesCluster(t *testing.T, w *cloudtest.World) {

@@ -31,8 +31,8 @@ func accessEntry(sp Spec, a Access) resource {
 	return resource{
 		Kind: kindAccess, Name: name, Needs: []string{reconcile.ID(kindCluster, sp.Name)},
 		Observe: func(ctx context.Context, s *state) (status, error) {
-			if s.down || s.cluster == nil || s.cluster.Status != ekstypes.ClusterStatusActive && s.cluster.Status != ekstypes.ClusterStatusUpdating {
-				return absent, nil // EKS answers for a cluster that works, and no other
+			if s.down || !answers(s.cluster) {
+				return absent, nil
 			}
 			e, have, err := s.describeAccess(ctx, a)
 			if err != nil || e == nil {
@@ -57,35 +57,29 @@ func accessEntry(sp Spec, a Access) resource {
 	}
 }
 
+// answers reports a cluster whose entries EKS tells and changes: one that works, and no other.
+func answers(c *ekstypes.Cluster) bool {
+	return c != nil && (c.Status == ekstypes.ClusterStatusActive || c.Status == ekstypes.ClusterStatusUpdating)
+}
+
 // describeAccess gives the entry of a principal and what is associated with it, nil when there is none.
 func (s *state) describeAccess(ctx context.Context, a Access) (*ekstypes.AccessEntry, []ekstypes.AssociatedAccessPolicy, error) {
-	o, err := cloud.EKS(s.aws).DescribeAccessEntry(ctx, &eks.DescribeAccessEntryInput{ClusterName: &s.spec.Name, PrincipalArn: &a.PrincipalARN})
-	if cloud.IsNotFound(err) {
-		return nil, nil, nil
-	}
-	if err != nil {
+	e, err := s.describeEntry(ctx, a.PrincipalARN)
+	if err != nil || e == nil {
 		return nil, nil, err
 	}
 	have, err := s.associated(ctx, a)
 	if cloud.IsNotFound(err) { // removed between the two calls
 		return nil, nil, nil
 	}
-	return o.AccessEntry, have, err
+	return e, have, err
 }
 
 func (s *state) associated(ctx context.Context, a Access) ([]ekstypes.AssociatedAccessPolicy, error) {
-	var all []ekstypes.AssociatedAccessPolicy
-	in := &eks.ListAssociatedAccessPoliciesInput{ClusterName: &s.spec.Name, PrincipalArn: &a.PrincipalARN}
-	for {
-		o, err := cloud.EKS(s.aws).ListAssociatedAccessPolicies(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, o.AssociatedAccessPolicies...)
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return all, nil
-		}
-	}
+	return cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ekstypes.AssociatedAccessPolicy, *string, error) {
+		o, err := cloud.EKS(s.aws).ListAssociatedAccessPolicies(ctx, &eks.ListAssociatedAccessPoliciesInput{ClusterName: &s.spec.Name, PrincipalArn: &a.PrincipalARN, NextToken: t})
+		return field(o, err, func() ([]ekstypes.AssociatedAccessPolicy, *string) { return o.AssociatedAccessPolicies, o.NextToken })
+	})
 }
 
 // accessDrift also counts what an entry has beyond the spec: a policy that was taken out of the file must not go on working.

@@ -148,3 +148,43 @@ func TestEntryOfSomebodyElseIsKeptOrRefusedAndNeverChanged(t *testing.T) {
 		})
 	}
 }
+
+// A principal that left the file may no longer use the cluster; one that somebody else let in may.
+func TestEntryWhosePrincipalLeftTheFileIsRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 104})
+		for _, role := range []string{"dev", "ops", "theirs"} {
+			w.SeedRole(role, `{"Version":"2012-10-17","Statement":[]}`)
+		}
+		d, s := provisioneks.New(w.Open, nil), session(t, w)
+		const ops, theirs = "arn:aws:iam::111122223333:role/ops", "arn:aws:iam::111122223333:role/theirs"
+		if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, accessYAML(""))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cloud.EKS(s).CreateAccessEntry(t.Context(), &eks.CreateAccessEntryInput{ClusterName: aws.String("blog"), PrincipalArn: aws.String(theirs)}); err != nil {
+			t.Fatal(err)
+		}
+		in := cloudtest.Input(t, "{name: blog, network: {nat: none}, access: [{principalArn: '"+ops+"'}]}")
+		plan, err := d.Plan(t.Context(), w.Env(), in)
+		if err != nil || !slices.ContainsFunc(plan.Changes, func(c steps.Change) bool { return c.ID == devARN && c.Action == reconcile.Delete }) {
+			t.Errorf("plan: %+v, %v, want the entry of dev to go", plan.Changes, err)
+		}
+		if notes := strings.Join(w.Notes(), "\n"); strings.Count(notes, theirs) != 1 || strings.Contains(notes, rehearsalUser) {
+			t.Errorf("want the entry of somebody else named, once, and nobody else: %s", notes)
+		}
+		if _, err := w.Apply(t.Context(), d, in); err != nil {
+			t.Fatal(err)
+		}
+		list, err := cloud.EKS(s).ListAccessEntries(t.Context(), &eks.ListAccessEntriesInput{ClusterName: aws.String("blog")})
+		if want := []string{ops, theirs, rehearsalUser}; err != nil || !slices.Equal(list.AccessEntries, want) {
+			t.Errorf("got %v, %v, want %v", list.AccessEntries, err, want)
+		}
+		mark := w.Mark()
+		if p, err := d.Plan(t.Context(), w.Env(), in); err != nil || p.Outputs == nil {
+			t.Errorf("afterwards: %v, %v, want nothing to do", p.Changes, err)
+		}
+		if _, writes := w.Count(mark); writes != 0 {
+			t.Errorf("%d writes", writes)
+		}
+	})
+}

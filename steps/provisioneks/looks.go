@@ -101,23 +101,9 @@ func (s *state) describeTypes(ctx context.Context) (map[string]ec2types.Instance
 	}
 }
 
-// pages makes a Look of a paged call. The SDK's paginators are not used: they put the client into an interface, and then the linker
-// keeps all of it.
+// pages makes a Look of a paged call.
 func pages[T any](page func(context.Context, *string) ([]T, *string, error)) *cloud.Look[[]T] {
-	return &cloud.Look[[]T]{Fetch: func(ctx context.Context) ([]T, error) {
-		var all []T
-		var token *string
-		for {
-			some, next, err := page(ctx, token)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, some...)
-			if token = next; aws.ToString(token) == "" {
-				return all, nil
-			}
-		}
-	}}
+	return &cloud.Look[[]T]{Fetch: func(ctx context.Context) ([]T, error) { return cloud.Paged(ctx, page) }}
 }
 
 func field[O, T any](_ *O, err error, get func() ([]T, *string)) ([]T, *string, error) {

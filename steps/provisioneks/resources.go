@@ -32,6 +32,9 @@ func (s *state) resources() []resource {
 	for _, a := range sp.Access {
 		rs = append(rs, accessEntry(sp, a))
 	}
+	for _, a := range s.left {
+		rs = append(rs, retiredEntry(sp, a))
+	}
 	for _, g := range s.lay.groups {
 		var tells []string // what the template tells of
 		if g.LaunchTemplate.ImageID != "" && !s.down {

@@ -36,7 +36,8 @@ func New(open cloud.Opener, clusters kube.Opener) steps.Definition {
 
 const doc = "Everything is found again by its owner tags, so there is no state file, and an interrupted run carries on.\n\n" +
 	"Choices that the spec leaves open (Kubernetes version, zones, image family) are made once, when the thing is made. The desired size of a node\n" +
-	"group is set at the start only. Drift is mended where AWS can change a thing in place, and refused, with the field named, where it cannot.\n\n" +
+	"group is set at the start only. Drift is mended where AWS can change a thing in place, and refused, with the field named, where it cannot.\n" +
+	"An access entry of ours whose principal left `access` is removed; entries that others made are named and left alone.\n\n" +
 	"Nothing is upgraded unless `version` names a newer one: then the control plane goes from minor version to minor version with the node groups\n" +
 	"behind it, and never back. Add-ons are stages of their own (install-addon): give them the versions that go with the new one.\n\n" +
 	"A zone that is full is left out of a node group that is not pinned to zones, and a zone that EKS refuses is left out of the control plane.\n\n" +
@@ -95,9 +96,17 @@ func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*s
 		return nil, err
 	}
 	s.resumed = s.anything()
+	left := make(chan error, 1)
+	go func() {
+		if down {
+			left <- nil
+			return
+		}
+		left <- s.leftAccess(ctx)
+	}()
 	zones, err := s.zones(ctx)
-	if err != nil {
-		return nil, cloud.Explain(err)
+	if err := errors.Join(cloud.Explain(err), <-left); err != nil {
+		return nil, err
 	}
 	if err := s.layOut(zones); err != nil {
 		return nil, err
@@ -124,6 +133,9 @@ func (p *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 			err = precondition("ClusterNotFound", "cluster "+sp.Name+" does not exist in "+s.aws.Region, "correct `name` or `region`, or drop `existing: true` to make it")
 		}
 		return steps.Plan[Outputs]{Outputs: &out}, err
+	}
+	for _, n := range s.notes {
+		env.Note(n)
 	}
 	plan.Changes, err = s.list(s.resources()).Plan(ctx, s)
 	if err != nil {

@@ -25,6 +25,21 @@ func decide(st Status, mendable bool) Verb {
 	}
 }
 
+// retire is decide for what is declared no longer: "" is nothing to do.
+func retire(st Status) Verb {
+	if !st.Exists || st.Foreign {
+		return ""
+	}
+	return Delete
+}
+
+func verb[S any](r Resource[S], st Status) Verb {
+	if r.Retired {
+		return retire(st)
+	}
+	return decide(st, r.Update != nil)
+}
+
 func change[S any](r Resource[S], st Status, v Verb) Change {
 	return Change{Kind: r.Kind, Name: r.Name, ID: st.ID, ARN: st.ARN, Action: v, Drift: st.Drift}
 }
@@ -46,7 +61,9 @@ func Plan[S any](ctx context.Context, s *S, rs []Resource[S], o Options) ([]Chan
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		seen[r.ID()] = change(r, st, decide(st, r.Update != nil))
+		if v := verb(r, st); v != "" {
+			seen[r.ID()] = change(r, st, v)
+		}
 		return nil
 	})
 	var out []Change
@@ -123,8 +140,12 @@ func (w *work[S]) apply(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("observe: %w", err)
 	}
-	w.c = change(w.r, st, decide(st, w.r.Update != nil))
+	w.c = change(w.r, st, verb(w.r, st))
 	switch w.c.Action {
+	case "":
+		return nil
+	case Delete:
+		return w.destroy(ctx)
 	case Keep:
 		if st.Ready {
 			w.say(Done, st.Detail)

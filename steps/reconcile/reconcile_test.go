@@ -149,8 +149,13 @@ func TestWhatTheWorldHoldsDecidesTheVerb(t *testing.T) {
 		"drifted, and cannot be mended": {func(c *cloud, r *reconcile.Resource[state]) {
 			c.ready["x"], c.drift["x"], r.Update = time.Now(), []string{"cidr"}, nil
 		}, "x:refuse", "thing/x: refuse: cannot be changed in place: [cidr]"},
-		"somebody else's": {func(c *cloud, _ *reconcile.Resource[state]) { c.ready["x"], c.foreign["x"] = time.Now(), true }, "x:refuse", "thing/x: refuse: exists and does not carry our owner tag; it is left alone"},
-		"not wanted":      {func(_ *cloud, r *reconcile.Resource[state]) { r.Unless = func(*state) bool { return true } }, "", ""},
+		"somebody else's":  {func(c *cloud, _ *reconcile.Resource[state]) { c.ready["x"], c.foreign["x"] = time.Now(), true }, "x:refuse", "thing/x: refuse: exists and does not carry our owner tag; it is left alone"},
+		"retired":          {func(c *cloud, r *reconcile.Resource[state]) { c.ready["x"], r.Retired = time.Now(), true }, "x:delete", ""},
+		"retired and gone": {func(_ *cloud, r *reconcile.Resource[state]) { r.Retired = true }, "", ""},
+		"retired, but somebody else's": {func(c *cloud, r *reconcile.Resource[state]) {
+			c.ready["x"], c.foreign["x"], r.Retired = time.Now(), true, true
+		}, "", ""},
+		"not wanted": {func(_ *cloud, r *reconcile.Resource[state]) { r.Unless = func(*state) bool { return true } }, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -168,6 +173,30 @@ func TestWhatTheWorldHoldsDecidesTheVerb(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWhatIsRetiredGoesAfterWhatTakesItsPlaceAndDependentsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCloud()
+		old, user := c.resource("old"), c.resource("user", "old")
+		if err := reconcile.Apply(t.Context(), &state{}, []reconcile.Resource[state]{old, user}, reconcile.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		old, user = c.resource("old", "user"), c.resource("user", "new") // a retired one needs those that go before it
+		old.Retired, user.Retired = true, true
+		rs := []reconcile.Resource[state]{old, user, c.resource("new")}
+		if plan, err := reconcile.Plan(t.Context(), &state{}, rs, reconcile.Options{}); err != nil || actions(plan) != "old:delete user:delete new:create" {
+			t.Errorf("planned %s, %v", actions(plan), err)
+		}
+		for range 2 {
+			if err := reconcile.Apply(t.Context(), &state{}, rs, reconcile.Options{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d := cmp.Diff([]string{"create new", "delete user", "delete old"}, c.calls[2:]); d != "" || c.observe("old").Exists {
+			t.Error(d)
+		}
+	})
 }
 
 func TestDataIsRemovedOnlyWhenAsked(t *testing.T) {
@@ -192,7 +221,7 @@ func TestAfterAFailureWhatRunsIsFinishedAndNothingStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCloud()
 		bad := errors.New("quota")
-		c.fail["create bad"] = bad
+		c.fail["create bad"], c.slow["bad"] = bad, time.Second // by then the slow one has begun
 		rs := []reconcile.Resource[state]{c.resource("slow"), c.resource("bad"), c.resource("after", "slow")}
 		var failed []string
 		o := reconcile.Options{Report: func(p reconcile.Progress) {

@@ -18,6 +18,9 @@ type Resource[S any] struct {
 	Needs      []string // IDs of resources that must be ready first; they are removed after this one
 	GoneFirst  []string // IDs of resources that must be gone before this one is removed, beyond those that need it
 	Unless     func(*S) bool
+	// Retired says that it should be there no longer: Plan and Apply remove it where it exists and is ours, and else pass it over. Its Needs
+	// are what must be ready first, such as what takes its place, and other retired ones that must be gone first.
+	Retired bool
 
 	Observe func(context.Context, *S) (Status, error) // looks, by owner tag or deterministic name; may store IDs in S; never writes
 	Create  func(context.Context, *S) error           // makes it; must find what an earlier, interrupted Create left
