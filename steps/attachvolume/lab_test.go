@@ -161,6 +161,12 @@ func seedVolume(t *testing.T) string {
 	return id
 }
 
+func lastUse(t *testing.T, id string) string {
+	t.Helper()
+	i := slices.IndexFunc(account.Resources(), func(r emu.Resource) bool { return r.ID == id })
+	return account.Resources()[i].Tags["pipectl.dev/last-use"]
+}
+
 func state(t *testing.T, id string) string {
 	t.Helper()
 	out, err := cloud.EC2(session).DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
@@ -190,6 +196,7 @@ func TestVolumeIsGivenUsedTakenBackAndGivenAgain(t *testing.T) {
 	if diff := cmp.Diff(want, changes(p.Changes)); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
+	before := ""
 	for round := range 2 {
 		raw, err := u.def.Apply(t.Context(), u.env, in)
 		if err != nil {
@@ -223,8 +230,16 @@ func TestVolumeIsGivenUsedTakenBackAndGivenAgain(t *testing.T) {
 		if s := state(t, id); s != "available" {
 			t.Errorf("round %d: volume is %s after release", round, s)
 		}
+		use := lastUse(t, id)
+		if use == "" || use == before {
+			t.Errorf("round %d: the last use is %q, before it was %q", round, use, before)
+		}
+		before = use
 		if err := u.def.Release(t.Context(), u.env, in); err != nil {
 			t.Errorf("round %d: second release: %v", round, err)
+		}
+		if use := lastUse(t, id); use != before {
+			t.Errorf("round %d: nothing was let go of, and the last use is %q now", round, use)
 		}
 		if _, found, err := u.def.Observe(t.Context(), u.env, in); err != nil || found {
 			t.Errorf("round %d: observe after release: %v, %v", round, found, err)
@@ -308,11 +323,7 @@ func TestEveryAWSCallMayGoWrong(t *testing.T) {
 				if p, err := u.def.Plan(t.Context(), u.env, in); err != nil || p.Outputs == nil {
 					t.Errorf("after it: %v, %v", changes(p.Changes), err)
 				}
-				if call == "DescribeVolumes" { // down makes no other
-					again("release", func() error { return u.def.Release(t.Context(), u.env, in) })
-				} else if err := u.def.Release(t.Context(), u.env, in); err != nil {
-					t.Error(err)
-				}
+				again("release", func() error { return u.def.Release(t.Context(), u.env, in) })
 				if _, found, err := u.def.Observe(t.Context(), u.env, in); err != nil || found || state(t, id) != "available" {
 					t.Errorf("after release: found %v, volume %s, %v", found, state(t, id), err)
 				}

@@ -43,6 +43,9 @@ func (s *step) Release(ctx context.Context, env steps.Env, sp Spec) error {
 	if err := letGo(ctx, env, c, sp); err != nil {
 		return err
 	}
+	if err := markUse(ctx, env, aws, c, sp); err != nil {
+		return err
+	}
 	if err := remove(ctx, env, c, sp); err != nil {
 		return err
 	}
@@ -75,6 +78,26 @@ func letGo(ctx context.Context, env steps.Env, c *kube.Client, sp Spec) error {
 		return fmt.Errorf("volume %s: let go: %w", sp.Volume, err)
 	}
 	return nil
+}
+
+// useTag tells data-volume which use of the volume was the last that ended: it takes one snapshot for each, however often down is run.
+const useTag = "pipectl.dev/last-use"
+
+// markUse writes the PersistentVolume's uid on the volume, before the PersistentVolume goes: it is new in every cluster.
+func markUse(ctx context.Context, env steps.Env, aws *cloud.Session, c *kube.Client, sp Spec) error {
+	pv, err := c.Get(ctx, sp.volumeRef())
+	if err != nil || pv == nil || !kube.Owned(pv, env.Identity) {
+		return err
+	}
+	err = writeTags(ctx, aws, sp.Volume, map[string]string{useTag: string(pv.GetUID())})
+	if cloud.IsNotFound(err) { // of a volume that is gone nobody takes a snapshot
+		return nil
+	}
+	if err != nil && steps.Classify(err).Category == steps.Permission { // letting go matters more
+		env.Note("data-volume will take no snapshot: " + err.Error())
+		return nil
+	}
+	return err
 }
 
 // remove deletes claim and PersistentVolume, as far as they are ours.

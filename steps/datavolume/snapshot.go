@@ -24,7 +24,11 @@ func (s *state) snapshots(ctx context.Context) ([]ec2types.Snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		mine = append(mine, o.Snapshots...)
+		for _, x := range o.Snapshots {
+			if cloud.Ours(cloud.EC2TagMap(x.Tags), s.owner, kindSnapshot, s.spec.Name) {
+				mine = append(mine, x)
+			}
+		}
 		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
 			break
 		}
@@ -98,19 +102,65 @@ func (s *state) snapshotDone(ctx context.Context, volume string) error {
 	})
 }
 
+// afterUse takes a snapshot of what the last cluster left on the volume, one for each use: a snapshot has no client token, so the use is in
+// its tags. It does not wait: what counts is the moment of the call.
+func (s *state) afterUse(ctx context.Context) error {
+	use := cloud.EC2TagMap(s.found.Tags)[tagUse]
+	if s.spec.Snapshots == 0 || use == "" {
+		return nil
+	}
+	if s.found.State != ec2types.VolumeStateAvailable {
+		s.env.Note(fmt.Sprintf("%s is %s: no snapshot is taken of a volume that may be written to", s.spec.Name, s.found.State))
+		return nil
+	}
+	found := func(ctx context.Context) (bool, error) {
+		list, err := s.snapshots(ctx)
+		return slices.ContainsFunc(list, func(x ec2types.Snapshot) bool {
+			return x.State != ec2types.SnapshotStateError && cloud.EC2TagMap(x.Tags)[tagUse] == use
+		}), err
+	}
+	if taken, err := found(ctx); err != nil || taken {
+		return err
+	}
+	tags := cloud.Tags(s.owner, kindSnapshot, s.spec.Name)
+	tags[tagUse] = use
+	err := s.aws.Once(ctx, found, func(ctx context.Context) error {
+		_, err := cloud.EC2(s.aws).CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: s.found.VolumeId, Description: aws.String("after the last use of " + s.spec.Name),
+			TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeSnapshot, tags)}, cloud.Careful)
+		return err
+	})
+	if err == nil {
+		s.env.Note(fmt.Sprintf("%s: a snapshot is being made; %d of its snapshots are kept", s.spec.Name, s.spec.Snapshots))
+	}
+	return err
+}
+
+// prune removes our older snapshots beyond the number to keep.
 func (s *state) prune(ctx context.Context) error {
 	list, err := s.snapshots(ctx)
 	if err != nil {
 		return err
 	}
-	for i, x := range list {
-		if i < max(s.spec.Snapshots, 1) {
-			continue
-		}
+	for _, x := range surplus(list, max(s.spec.Snapshots, 1)) {
 		_, err := cloud.EC2(s.aws).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: x.SnapshotId})
 		if err != nil && !cloud.IsNotFound(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// surplus picks what may go of snapshots, newest first, so that keep whole ones stay. One that is still being made does not count: it
+// could fail.
+func surplus(list []ec2types.Snapshot, keep int) []ec2types.Snapshot {
+	var out []ec2types.Snapshot
+	for _, x := range list {
+		switch {
+		case x.State == ec2types.SnapshotStateCompleted && keep > 0:
+			keep--
+		case x.State == ec2types.SnapshotStateCompleted, x.State == ec2types.SnapshotStateError:
+			out = append(out, x)
+		}
+	}
+	return out
 }

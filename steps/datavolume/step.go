@@ -30,7 +30,7 @@ type Spec struct {
 	KMSKeyID      string    `yaml:"kmsKeyId,omitempty" json:"kmsKeyId,omitempty" jsonschema_description:"KMS key to encrypt with; default: the account's own for EBS"`
 	IOPS          int32     `yaml:"iops,omitempty" json:"iops,omitempty" jsonschema:"minimum=100,maximum=256000" jsonschema_description:"operations a second; default: what the type brings (gp3: 3000)"`
 	Throughput    int32     `yaml:"throughput,omitempty" json:"throughput,omitempty" jsonschema:"minimum=125,maximum=2000" jsonschema_description:"MiB a second of a gp3 volume; default 125"`
-	Snapshots     int       `yaml:"snapshots,omitempty" json:"snapshots,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"how many of its snapshots to keep, the last one included"`
+	Snapshots     int       `yaml:"snapshots,omitempty" json:"snapshots,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"how many of its snapshots to keep: down takes one each time a cluster has let the volume go, and removes the oldest of too many; 0: none is taken"`
 	FinalSnapshot *bool     `yaml:"finalSnapshot,omitempty" json:"finalSnapshot,omitempty" jsonschema:"default=true" jsonschema_description:"take a last snapshot before destroy --with-data removes the volume; it stays and costs"`
 }
 
@@ -88,7 +88,9 @@ func New(open cloud.Opener) steps.Definition {
 		Summary: "An EBS volume that outlives every cluster",
 		Example: "name: jenkins-home\nzone: ap-northeast-2a\nsize: 20Gi\n",
 		Doc: "The volume is found by its owner tags in any zone of the region, else it is made. `down` keeps it, and a later run finds it again; its zone then\n" +
-			"decides where nodes go, also when the spec names another one, unless `relocate: true` has it moved there by a snapshot. Only `destroy --with-data` removes it, and takes a last snapshot first.",
+			"decides where nodes go, also when the spec names another one, unless `relocate: true` has it moved there by a snapshot. Only `destroy --with-data` removes it, and takes a last snapshot first.\n\n" +
+			"With `snapshots: N`, `down` takes a snapshot once attach-volume has taken the volume back from a cluster, one for each such use. It goes on being made\n" +
+			"while the cluster is removed. Of the snapshots that the step itself has taken of this volume the newest N whole ones are kept; no others are ever removed.",
 		AWS:    true,
 		Data:   true,
 		Expect: 5 * time.Second,
@@ -163,10 +165,32 @@ func (p *step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bo
 	return s.outputs(), true, nil
 }
 
-// Delete removes the volume only where data may go.
+// Release keeps what the last cluster has left on the volume.
+func (p *step) Release(ctx context.Context, env steps.Env, sp Spec) error {
+	if sp.Snapshots == 0 || env.Unknown("name") || env.Unknown("region") {
+		return nil
+	}
+	s, _, err := p.begin(ctx, env, sp, true)
+	if err != nil {
+		return err
+	}
+	if s.found, err = s.find(ctx); err != nil || s.found == nil {
+		return cloud.Explain(err)
+	}
+	return cloud.Explain(s.afterUse(ctx))
+}
+
+// Delete removes the volume only where data may go; else only snapshots beyond the number to keep.
 func (p *step) Delete(ctx context.Context, env steps.Env, sp Spec, o steps.DeleteOptions) error {
 	if !o.WithData {
-		return nil
+		if sp.Snapshots == 0 || env.Unknown("name") || env.Unknown("region") {
+			return nil
+		}
+		s, _, err := p.begin(ctx, env, sp, true)
+		if err != nil {
+			return err
+		}
+		return cloud.Explain(s.prune(ctx))
 	}
 	s, list, err := p.begin(ctx, env, sp, true)
 	if err != nil {

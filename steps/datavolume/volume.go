@@ -28,6 +28,8 @@ const (
 	tagMoveState  = "pipectl.dev/move-state"
 	tagMoveSource = "pipectl.dev/move-source"
 	tagMoveTime   = "pipectl.dev/move-time"
+	// tagUse is written by attach-volume as it lets the volume go, and is on the snapshot that was taken of it then.
+	tagUse = "pipectl.dev/last-use"
 
 	driftSize = "size"
 )
