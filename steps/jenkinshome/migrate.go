@@ -66,6 +66,9 @@ func (m *mission) ready(ctx context.Context, a Action) error {
 			return err
 		}
 	}
+	if err := m.roomy(ctx); err != nil {
+		return err
+	}
 	return m.notOlder(ctx, j)
 }
 
@@ -117,8 +120,11 @@ func (p migrateStep) Plan(ctx context.Context, env steps.Env, s MigrateSpec) (st
 	if m.onItself(ctx) {
 		confirm += " Mind: " + itself + "."
 	}
-	return steps.Plan[MigrateOutputs]{Changes: []steps.Change{m.change},
-		Forecast: steps.Forecast{Seconds: down.Seconds() + 60, Confirm: confirm}}, nil
+	plan := steps.Plan[MigrateOutputs]{Changes: []steps.Change{m.change}, Forecast: steps.Forecast{Seconds: down.Seconds() + 60, Confirm: confirm}}
+	if m.room != "" {
+		plan.Forecast.Notes = append(plan.Forecast.Notes, m.room)
+	}
+	return plan, nil
 }
 
 // expect is the downtime that the measured copy leads to expect, and what to tell before it begins.
@@ -172,6 +178,9 @@ func (m *mission) cutOver(ctx context.Context) error {
 		}
 		if m.onItself(ctx) {
 			m.env.Note(itself)
+		}
+		if m.room != "" {
+			m.env.Note(m.room)
 		}
 	}
 	if err := m.run(ctx, RunMigrate); err != nil {

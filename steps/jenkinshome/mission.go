@@ -38,6 +38,7 @@ type mission struct {
 	check  Verdict
 	diff   []string
 	diffs  int
+	room   string // what to tell of the room for Jenkins in the new cluster; "": nothing
 	after  jenkins.Inventory
 	target *kube.Client
 

@@ -90,16 +90,23 @@ type OldJenkins struct {
 
 // MigrateSpec is what migrate-jenkins-home is told.
 type MigrateSpec struct {
-	Move       Move          `yaml:"move" json:"move" jsonschema:"required" jsonschema_description:"output move of precopy-jenkins-home"`
-	Jenkins    OldJenkins    `yaml:"jenkins,omitempty" json:"jenkins,omitempty" jsonschema_description:"access to the old Jenkins; not needed once the move is finished"`
-	NewVersion string        `yaml:"newVersion,omitempty" json:"newVersion,omitempty" jsonschema:"pattern=^[0-9]+([.][0-9]+)+" jsonschema_description:"version of the Jenkins that the home moves to, or the tag of its image; an older one than the old Jenkins' is refused before anything stops"`
-	StopWithin spec.Duration `yaml:"stopWithin,omitempty" json:"stopWithin,omitempty" jsonschema:"default=5m" jsonschema_description:"how long the old pod may take to end"`
-	AckWithin  spec.Duration `yaml:"ackWithin,omitempty" json:"ackWithin,omitempty" jsonschema:"default=10m" jsonschema_description:"how long the stopped Jenkins waits for the volume to be detached, before it is started again"`
-	ArgoCD     string        `yaml:"argocdNamespace,omitempty" json:"argocdNamespace,omitempty" jsonschema:"default=argocd" jsonschema_description:"where Applications of the source cluster live"`
+	Move       Move              `yaml:"move" json:"move" jsonschema:"required" jsonschema_description:"output move of precopy-jenkins-home"`
+	Jenkins    OldJenkins        `yaml:"jenkins,omitempty" json:"jenkins,omitempty" jsonschema_description:"access to the old Jenkins; not needed once the move is finished"`
+	NewVersion string            `yaml:"newVersion,omitempty" json:"newVersion,omitempty" jsonschema:"pattern=^[0-9]+([.][0-9]+)+" jsonschema_description:"version of the Jenkins that the home moves to, or the tag of its image; an older one than the old Jenkins' is refused before anything stops"`
+	Cluster    *steps.ClusterRef `yaml:"cluster,omitempty" json:"cluster,omitempty" jsonschema_description:"cluster of the new Jenkins: whether a node of it in the volume's zone has the CPU, memory and pods that the old Jenkins asks for is looked at before anything stops"`
+	StopWithin spec.Duration     `yaml:"stopWithin,omitempty" json:"stopWithin,omitempty" jsonschema:"default=5m" jsonschema_description:"how long the old pod may take to end"`
+	AckWithin  spec.Duration     `yaml:"ackWithin,omitempty" json:"ackWithin,omitempty" jsonschema:"default=10m" jsonschema_description:"how long the stopped Jenkins waits for the volume to be detached, before it is started again"`
+	ArgoCD     string            `yaml:"argocdNamespace,omitempty" json:"argocdNamespace,omitempty" jsonschema:"default=argocd" jsonschema_description:"where Applications of the source cluster live"`
 }
 
 // Validate checks what tags cannot say.
-func (s *MigrateSpec) Validate() []spec.Problem { return s.Move.Source.problems("move.source") }
+func (s *MigrateSpec) Validate() []spec.Problem {
+	ps := s.Move.Source.problems("move.source")
+	if s.Cluster != nil {
+		ps = append(ps, s.Cluster.Check("cluster")...)
+	}
+	return ps
+}
 
 // VerifySpec is what verify-jenkins-home is told.
 type VerifySpec struct {
