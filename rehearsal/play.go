@@ -129,20 +129,20 @@ func (p *play) down(ctx context.Context) error {
 		return err
 	}
 	var left []string
-	kept := 0
+	kept := map[string]int{}
 	for _, r := range p.world.cloud.Resources() {
 		if r.Tags["pipectl.dev/identity"] != "" {
 			left = append(left, r.Kind+" "+r.ID)
-			if r.Kind == "volume" {
-				kept++
+			if kind := r.Tags["pipectl.dev/kind"]; kind == "ec2:Volume" || kind == "ec2:Snapshot" {
+				kept[kind]++
 			}
 		}
 	}
 	what := "nothing is left in the cloud"
 	if volumes > 0 {
-		what = "only the volume is left in the cloud"
+		what = "only the volume is left in the cloud, with its snapshots"
 	}
-	p.check("down", what, len(left) == volumes && kept == volumes, strings.Join(left, ", "))
+	p.check("down", what, len(left) == kept["ec2:Volume"]+kept["ec2:Snapshot"] && kept["ec2:Volume"] == volumes, strings.Join(left, ", "))
 	if err := p.inspectDown(ctx); err != nil || fs == "" {
 		return err
 	}
