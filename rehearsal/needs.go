@@ -142,7 +142,8 @@ func (r *reader) stage(s stage) {
 	if p := r.cluster(at(from, "cluster")); p != nil {
 		kind, name, _ := strings.Cut(r.text(at(from, "workload"), ""), "/")
 		p.Jenkins = workload{Namespace: r.text(at(from, "namespace"), ""), Kind: kind, Name: name}
-		p.Apart = r.text(at(&s.With, "route"), "") == "snapshot"
+		route := r.text(at(&s.With, "route"), "")
+		p.Apart = route == "snapshot" || route == "stream"
 	}
 }
 

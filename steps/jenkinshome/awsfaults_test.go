@@ -22,6 +22,7 @@ var awsWrongs = []string{"killed before", "killed", "lost-response", "throttle",
 var ways = map[string]func(*testing.T, *stage){
 	"attach":   func(*testing.T, *stage) {},
 	"snapshot": func(t *testing.T, s *stage) { s.apart(t) },
+	"stream":   func(t *testing.T, s *stage) { s.outside(t) },
 	"turned back": func(_ *testing.T, s *stage) { // and moved again: what the first attempt wrote is removed
 		s.failOnce = true
 	},

@@ -57,6 +57,9 @@ func (m *mission) launch(ctx context.Context) error {
 	if err := putToken(ctx, m.source, ns, name, m.migrate.Jenkins.Token.Reveal(), m.env.Identity); err != nil {
 		return err
 	}
+	if err := m.cutKeys(ctx, name); err != nil {
+		return err
+	}
 	job := cutJobObject(ns, name, m.rec.RunID, m.env.Identity, cutPod(m.home, m.move.Route, m.move.Claim, image, name, m.cutArguments().args("cut")))
 	_, err = m.source.Typed.BatchV1().Jobs(ns).Create(ctx, job, metav1.CreateOptions{FieldManager: kube.FieldManager})
 	if apierrors.IsAlreadyExists(err) { // of an earlier attempt: gone first
@@ -79,8 +82,11 @@ func (m *mission) cutArguments() moverArgs {
 	if a.Application != "" {
 		a.ArgoNamespace = s.ArgoCD
 	}
-	if m.move.Route == routeSnapshot {
+	switch m.move.Route {
+	case routeSnapshot:
 		a.Flush, a.Volume = true, ""
+	case routeStream:
+		a.Serve, a.Keys, a.Volume = m.move.streamPort(true), dirJenkins, ""
 	}
 	a.Wait, a.Then, a.StopWithin, a.AckBy = s.Jenkins.Builds.Wait.Duration, s.Jenkins.Builds.Then, s.StopWithin.Duration, m.ackWithin()
 	return a

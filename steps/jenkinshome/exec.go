@@ -35,7 +35,7 @@ func (m *mission) exec(ctx context.Context, x op) error {
 	case opFollow:
 		return m.follow(ctx)
 	case opLastCopy:
-		return m.lastSnapshot(ctx)
+		return m.lastCopy(ctx)
 	case opDetach:
 		return m.detach(ctx)
 	case opCommit:
@@ -141,7 +141,7 @@ func (m *mission) copy(ctx context.Context) error {
 		}
 		m.vol.Tags[tagFigures] = f.tag()
 	}
-	if m.move.Route == routeSnapshot {
+	if copiesElsewhere(m.move.Route) {
 		return nil
 	}
 	return m.source.DeleteJob(ctx, m.move.Source.Namespace, m.move.copyJob())
@@ -149,8 +149,11 @@ func (m *mission) copy(ctx context.Context) error {
 
 // pass is one run of a mover that copies.
 func (m *mission) pass(ctx context.Context) (moverResult, error) {
-	if m.move.Route == routeSnapshot {
+	switch m.move.Route {
+	case routeSnapshot:
 		return m.snapshotPass(ctx, false)
+	case routeStream:
+		return m.streamPass(ctx, false)
 	}
 	image, err := moverImage(ctx, m.open, m.image)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 type Move struct {
 	VolumeID string            `yaml:"volumeId" json:"volumeId" jsonschema:"required" jsonschema_description:"the data volume"`
 	Region   string            `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"region of the volume; empty: the pipeline's"`
-	Route    string            `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=auto,enum=attach,enum=sameNode,enum=snapshot" jsonschema_description:"how the data travels"`
+	Route    string            `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=auto,enum=attach,enum=sameNode,enum=snapshot,enum=stream" jsonschema_description:"how the data travels"`
 	Claim    string            `yaml:"claim,omitempty" json:"claim,omitempty" jsonschema_description:"route sameNode: the target claim in the source cluster and namespace"`
-	Copier   *steps.ClusterRef `yaml:"copyCluster,omitempty" json:"copyCluster,omitempty" jsonschema_description:"route snapshot: cluster whose node copies; empty: the source cluster"`
+	Copier   *steps.ClusterRef `yaml:"copyCluster,omitempty" json:"copyCluster,omitempty" jsonschema_description:"routes snapshot and stream: cluster whose node copies; empty: the source cluster"`
 	State    State             `yaml:"state,omitempty" json:"state,omitempty" jsonschema_description:"how far the move was when this was written; informative"`
 	Hash     string            `yaml:"hash,omitempty" json:"hash,omitempty" jsonschema_description:"hash of the manifest of the home, once it is moved"`
 	MovedAt  string            `yaml:"movedAt,omitempty" json:"movedAt,omitempty" jsonschema_description:"RFC 3339, once it is moved"`

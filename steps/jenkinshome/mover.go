@@ -26,6 +26,9 @@ type moverArgs struct {
 	FromVolume, FromDir  string // route snapshot: a volume to mount at Source, and the home's directory on it
 	Final                bool   // copy: nothing changes the source any more
 	Flush                bool   // cut: instead of a last pass write back what the disk's cache holds
+	Serve, Receive       int    // route stream: the port where the home is served, or its copy is received
+	Keys                 string // directory with the keys of that side
+	PeerBy               time.Duration
 	Identity             string // of the copy, see Move.copyIdentity
 	RunID                string
 	Exclude              list
@@ -65,6 +68,10 @@ func (a *moverArgs) flags() *flag.FlagSet {
 	f.StringVar(&a.FromDir, "from-dir", a.FromDir, "directory of the home on it")
 	f.BoolVar(&a.Final, "final", a.Final, "the source does not change any more")
 	f.BoolVar(&a.Flush, "flush", a.Flush, "write the disk back instead of copying: somebody else makes the last pass")
+	f.IntVar(&a.Serve, "serve", a.Serve, "port on the loopback where the home is served")
+	f.IntVar(&a.Receive, "receive", a.Receive, "port on the loopback where the home is received")
+	f.StringVar(&a.Keys, "keys", a.Keys, "directory with the keys for that")
+	f.DurationVar(&a.PeerBy, "peer-within", a.PeerBy, "how long to wait for a connection")
 	f.StringVar(&a.Identity, "identity", a.Identity, "identity of the copy")
 	f.StringVar(&a.RunID, "run", a.RunID, "run id")
 	f.Var(&a.Exclude, "exclude", "pattern of what is not copied")
@@ -107,7 +114,7 @@ func (a moverArgs) args(mode string) []string {
 	return out
 }
 
-// Mover is the hidden verb `pipectl mover copy|cut`, what runs in the pods of a move. args come without the verb itself. It logs to stderr
+// Mover is the hidden verb `pipectl mover copy|serve|cut`, what runs in the pods of a move. args come without the verb itself. It logs to stderr
 // and leaves its result, JSON of at most 4096 bytes, where the pod's termination message is read. The result is the exit code.
 func Mover(ctx context.Context, args []string, stderr io.Writer) int {
 	message := os.Getenv("PIPECTL_TERMINATION_LOG")
@@ -154,6 +161,8 @@ func move(ctx context.Context, args []string, log *slog.Logger, cluster func(con
 	switch args[0] {
 	case "copy":
 		return precopy{args: a, dev: dev, log: log}.run(ctx)
+	case "serve":
+		return moverResult{}, serve(ctx, a, log)
 	case "cut":
 		c, err := newCut(ctx, a, dev, log, cluster)
 		if err != nil {
@@ -164,7 +173,7 @@ func move(ctx context.Context, args []string, log *slog.Logger, cluster func(con
 	return moverResult{}, errUsage
 }
 
-var errUsage = &steps.Error{Code: "Usage", Category: steps.BadInput, Message: "mover: expected copy or cut",
+var errUsage = &steps.Error{Code: "Usage", Category: steps.BadInput, Message: "mover: expected copy, serve or cut",
 	Hints: []string{"this verb is for pods that pipectl itself starts"}}
 
 // moverResult is a pod's termination message.

@@ -20,7 +20,7 @@ type ahead struct {
 // getAhead may fail: then the last pass looks everywhere, which costs time and nothing else. Only a copy that differs from what was read
 // is an error, since no later pass would notice it.
 func (c *cut) getAhead(ctx context.Context) error {
-	if c.ahead.release != nil || c.args.Flush {
+	if c.ahead.release != nil || c.args.Flush || c.args.Serve != 0 {
 		return nil
 	}
 	err := c.catchUp(ctx)

@@ -19,6 +19,7 @@ type precopy struct {
 	args moverArgs
 	dev  device.Devices
 	log  *slog.Logger
+	far  *receiver // route stream: where the home comes from
 }
 
 func (p precopy) run(ctx context.Context) (res moverResult, err error) {
@@ -27,9 +28,6 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, letGo()) }()
-	if err := looksLikeHome(p.args.Source); err != nil {
-		return res, err
-	}
 	root, release, err := mountTarget(ctx, p.dev, p.args, p.log)
 	if err != nil {
 		return res, err
@@ -47,7 +45,7 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 	began := time.Now()
 	fig := &Figures{}
 	for pass := 1; ; pass++ {
-		rep, err := treecopy.Copy(ctx, p.args.Source, root, p.options(root, true))
+		rep, err := p.pass(ctx, root, p.options(root, true))
 		if err != nil {
 			return res, copyError(err)
 		}
@@ -62,11 +60,11 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 			break
 		}
 	}
-	res.Notes = append(res.Notes, oldAddresses(p.args.Source)...)
+	res.Notes = append(res.Notes, oldAddresses(root)...)
 	if err := p.verify(ctx, root); err != nil {
 		return res, err
 	}
-	if err := setRoot(p.args, root); err != nil {
+	if err := p.setRoot(root); err != nil {
 		return res, err
 	}
 	fig.Seconds = time.Since(began).Seconds()
@@ -76,8 +74,14 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 
 // openSource mounts what the home is to be read from, where that is not there already.
 func (p *precopy) openSource(ctx context.Context) (letGo func() error, err error) {
-	if p.args.FromVolume == "" {
-		return func() error { return nil }, nil
+	switch {
+	case p.args.Receive != 0:
+		if p.far, err = newReceiver(ctx, p.args, p.log); err != nil {
+			return nil, err
+		}
+		return p.far.close, nil
+	case p.args.FromVolume == "":
+		return func() error { return nil }, looksLikeHome(p.args.Source)
 	}
 	find, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -91,6 +95,9 @@ func (p *precopy) openSource(ctx context.Context) (letGo func() error, err error
 	}
 	p.log.Info("source found", "device", path, "directory", p.args.FromDir)
 	p.args.Source = filepath.Join(root, p.args.FromDir)
+	if err := looksLikeHome(p.args.Source); err != nil {
+		return nil, errors.Join(err, p.dev.Unmount(root))
+	}
 	return func() error { return p.dev.Unmount(root) }, nil
 }
 
@@ -104,18 +111,32 @@ func (p precopy) final(ctx context.Context, root string) (*finalPass, error) {
 	defer func() { _ = delta.Close(); _ = os.Remove(delta.Name()) }() // goes with the pod in any case
 	o := p.options(root, false)
 	o.DeltaManifest = delta.Name()
-	rep, err := treecopy.Copy(ctx, p.args.Source, root, o)
+	cutOff := unfinished(root)
+	rep, err := p.pass(ctx, root, o)
 	if err != nil {
 		return nil, copyError(err)
 	}
 	p.log.Info("last pass done", "files", rep.Seen.Files, "copied", rep.Copied.Files, "deleted", rep.Deleted, "seconds", rep.Seconds, "looked", looked(rep))
 	f := &finalPass{Hash: rep.ManifestHash, Files: rep.Seen.Files, Bytes: rep.Bytes, Copy: time.Since(began).Seconds()}
+	if err := p.lookAgain(ctx, root); err != nil {
+		return nil, err
+	}
 	began = time.Now()
-	if err := verifyDelta(ctx, root, delta.Name(), p.args.Exclude); err != nil {
+	check := func() error { return verifyDelta(ctx, root, delta.Name(), p.args.Exclude) }
+	if cutOff || p.far.resumed() { // the delta does not have what was written before
+		check = func() error { return p.verify(ctx, root) }
+	}
+	if err := check(); err != nil {
 		return nil, err
 	}
 	f.Verify = time.Since(began).Seconds()
-	return f, setRoot(p.args, root)
+	return f, p.setRoot(root)
+}
+
+// unfinished says that an earlier pass was cut off.
+func unfinished(root string) bool {
+	m, err := treecopy.ReadMarker(root)
+	return err != nil || m.State != treecopy.MarkerComplete
 }
 
 func (p precopy) options(root string, live bool) treecopy.Options {
@@ -211,23 +232,39 @@ func (p precopy) fileSystem(ctx context.Context) (string, error) {
 // setRoot gives the root of the volume the owner, group and mode by which a kubelet sees that fsGroup has been applied: otherwise the first
 // mount would change the mode of every file, that of secrets included.
 func setRoot(a moverArgs, root string) error {
-	fi, err := os.Stat(a.Source)
+	return precopy{args: a}.setRoot(root)
+}
+
+func (p precopy) setRoot(root string) error {
+	uid, mode, err := p.origin()
 	if err != nil {
 		return err
 	}
-	uid, _ := owner(fi)
 	if os.Geteuid() == 0 {
-		if err := os.Lchown(root, uid, int(a.FSGroup)); err != nil {
+		if err := os.Lchown(root, uid, int(p.args.FSGroup)); err != nil {
 			return err
 		}
 	}
-	return os.Chmod(root, 0o775|os.ModeSetgid|fi.Mode().Perm()&0o770)
+	return os.Chmod(root, 0o775|os.ModeSetgid|mode&0o770)
+}
+
+func originOf(dir string) (uid int, mode os.FileMode, err error) {
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	uid, _ = owner(fi)
+	return uid, fi.Mode().Perm(), nil
 }
 
 // copyError gives an error of treecopy its kind.
 func copyError(err error) error {
 	if err == nil {
 		return nil
+	}
+	var ours *steps.Error
+	if errors.As(err, &ours) {
+		return err
 	}
 	e := &steps.Error{Code: "CopyFailed", Category: steps.Unhealthy, Message: "copy", Err: err}
 	var h interface{ Hint() string }

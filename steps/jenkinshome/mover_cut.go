@@ -281,6 +281,8 @@ func (c *cut) stillDown(ctx context.Context) error {
 func (c *cut) awaitAck(ctx context.Context) error {
 	deadline := time.NewTimer(c.args.AckBy)
 	defer deadline.Stop()
+	serving, stop := c.serve(ctx)
+	defer stop()
 	tick := time.NewTicker(c.pause)
 	defer tick.Stop()
 	for {
@@ -289,6 +291,9 @@ func (c *cut) awaitAck(ctx context.Context) error {
 		}
 		if err := c.stillDown(ctx); kube.HasCode(err, "StartedAgain") {
 			return err
+		}
+		if serving.busy() { // the last pass is being made
+			deadline.Reset(c.args.AckBy)
 		}
 		select {
 		case <-ctx.Done():

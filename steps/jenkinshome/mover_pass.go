@@ -20,6 +20,9 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 	if err := looksLikeHome(c.args.Source); err != nil {
 		return err
 	}
+	if c.args.Serve != 0 {
+		return nil // served while somebody is waited for
+	}
 	if c.args.Flush {
 		return c.timed(&c.rec.Cut.Down.Copy, func() error { return flush(c.args.Source) })
 	}
@@ -67,11 +70,19 @@ func (c *cut) final(ctx context.Context, root, delta string) error {
 	if err != nil {
 		return copyError(err)
 	}
+	if err := unchanged(second); err != nil {
+		return err
+	}
+	return c.stillDown(ctx)
+}
+
+// unchanged judges a second look at the source, after Jenkins had stopped.
+func unchanged(second *treecopy.Report) error {
 	if n := second.Copied.Files + second.Copied.Symlinks + second.Copied.FIFOs + second.Updated + second.Deleted; n > 0 {
 		return &steps.Error{Code: "SourceChanged", Category: steps.Unhealthy, Message: fmt.Sprintf("source: %d entries changed after Jenkins had stopped", n),
 			Hints: []string{"something else writes to the home; stop it"}}
 	}
-	return c.stillDown(ctx)
+	return nil
 }
 
 func (c *cut) verifyDelta(ctx context.Context, root, delta string) error {

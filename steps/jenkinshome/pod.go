@@ -44,7 +44,7 @@ func moverPod(h *home, route, claim, image string, args []string) corev1.PodSpec
 		c.SecurityContext = &corev1.SecurityContext{Privileged: &privileged, RunAsUser: &root}
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "host", MountPath: dirHost, ReadOnly: true})
 		volumes = append(volumes, emptyDir("target"), corev1.Volume{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}})
-	case routeSnapshot: // the last pass is made elsewhere: here the disk is flushed, no more
+	case routeSnapshot, routeStream: // the copy is made elsewhere: here the disk is flushed, or the home served, no more
 		c.SecurityContext = &corev1.SecurityContext{RunAsUser: &root, AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{
 			Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"DAC_READ_SEARCH"}}}
 		volumes = append(volumes, emptyDir("target"))

@@ -17,6 +17,7 @@ const (
 	routeSameNode = "sameNode"
 	routeAttach   = "attach"
 	routeSnapshot = "snapshot"
+	routeStream   = "stream"
 )
 
 // option is one route with what speaks for or against it.
@@ -33,8 +34,9 @@ type ground struct {
 	Instance string // EC2 instance of it
 	Attach   error
 	Disk     string // EBS volume that has the home
-	Worker   string // node that would copy from a snapshot of it
+	Worker   string // node that would copy from a snapshot of it, or from a stream
 	Snapshot error
+	Stream   error
 }
 
 // weigh says of every route whether it can be taken and why. It is pure.
@@ -43,12 +45,20 @@ func weigh(g ground) []option {
 		{Route: routeSameNode, Why: fmt.Sprintf("home and claim %s are in one cluster: a mover on node %s mounts both", g.Claim, g.Node)},
 		{Route: routeAttach, Err: g.Attach, Why: fmt.Sprintf("the old node %s is the EC2 instance %s in the volume's zone: the volume is attached to it, no data goes over the network", g.Node, g.Instance)},
 		{Route: routeSnapshot, Err: g.Snapshot, Why: fmt.Sprintf("the home is on %s: node %s in the volume's zone copies from snapshots of it, the old node is left alone", g.Disk, g.Worker)},
+		{Route: routeStream, Err: g.Stream, Why: fmt.Sprintf("a mover on the old node %s serves the home to one%s, which writes to the volume; pipectl carries what they say, encrypted, between both", g.Node, onWorker(g.Worker))},
 	}
 	if g.Claim == "" {
 		out[0].Err = &steps.Error{Code: "NoClaim", Category: steps.Precondition, Message: "no claim of the source cluster is bound to the volume",
 			Hints: []string{"name it by `claim` where there is one"}}
 	}
 	return out
+}
+
+func onWorker(node string) string {
+	if node == "" {
+		return " in the volume's zone"
+	}
+	return " on node " + node
 }
 
 // pick chooses: what was asked for, else the first that can be taken. Where none can, the error of attaching says most; it tells the others'.
@@ -132,7 +142,7 @@ func (m *mission) route(ctx context.Context) error {
 		return err
 	}
 	m.move.Route = o.Route
-	if o.Route == routeSnapshot {
+	if copiesElsewhere(o.Route) {
 		m.move.Source.InstanceID, m.move.Source.Node = m.disk.Instance, m.disk.Node
 	}
 	return nil
@@ -145,19 +155,33 @@ func (m *mission) ground(ctx context.Context, asked string) (ground, error) {
 	if cannotTell(g.Attach) {
 		return g, g.Attach
 	}
-	if g.Attach == nil && asked != routeSnapshot {
-		g.Snapshot = errNoNeed
+	if g.Attach == nil && !copiesElsewhere(asked) {
+		g.Snapshot, g.Stream = errNoNeed, errNoStream
 		return g, nil
 	}
-	m.disk, g.Snapshot = m.sourceDisk(ctx)
-	g.Disk, g.Worker = m.disk.Volume, m.disk.Node
-	if asked == routeSnapshot && cannotTell(g.Snapshot) {
-		return g, g.Snapshot
+	if g.Snapshot = errAskedStream; asked != routeStream {
+		m.disk, g.Snapshot = m.sourceDisk(ctx)
+		g.Disk, g.Worker = m.disk.Volume, m.disk.Node
+		if asked == routeSnapshot && cannotTell(g.Snapshot) {
+			return g, g.Snapshot
+		}
+	}
+	if g.Stream = errNoStream; g.Snapshot != nil {
+		g.Stream = m.streamable(ctx)
+		g.Worker = m.disk.Node
+		if asked == routeStream && cannotTell(g.Stream) {
+			return g, g.Stream
+		}
 	}
 	return g, nil
 }
 
 var errNoNeed = &steps.Error{Code: "NotNeeded", Category: steps.Precondition, Message: "the volume can be attached to the old node, which spares the minutes that snapshots take"}
+
+var (
+	errNoStream    = &steps.Error{Code: "NotNeeded", Category: steps.Precondition, Message: "the home can be had without sending it over the network"}
+	errAskedStream = &steps.Error{Code: "NotNeeded", Category: steps.Precondition, Message: "stream was asked for"}
+)
 
 // cannotTell says of an error that it is none of a route: the world did not answer.
 func cannotTell(err error) bool {
@@ -169,7 +193,7 @@ func (m *mission) attachable(ctx context.Context) error {
 	if m.home.NoInstance != nil {
 		return m.home.NoInstance
 	}
-	if _, _, before := parseSource(m.vol.Tags[tagSource]); before != "" && before != m.home.Instance && m.vol.Tags[tagRoute] != routeSnapshot {
+	if _, _, before := parseSource(m.vol.Tags[tagSource]); before != "" && before != m.home.Instance && !copiesElsewhere(m.vol.Tags[tagRoute]) {
 		return &steps.Error{Code: "OtherNode", Category: steps.Conflict,
 			Message: fmt.Sprintf("Jenkins runs on %s (%s), but its home was copied from %s (%s)", m.home.Node.Name, m.home.Instance, m.vol.Tags[tagNode], before),
 			Hints:   []string{"let it run on the old node again, or begin anew with another volume"}}

@@ -12,6 +12,7 @@ import (
 func TestRouteIsChosenAndExplained(t *testing.T) {
 	zone := &steps.Error{Code: "OtherZone", Category: steps.Precondition, Message: "volume v is in c, the old node in a", Hints: []string{"make it in a"}}
 	disk := &steps.Error{Code: "NotEBS", Category: steps.Precondition, Message: "the home is on no EBS volume"}
+	none := &steps.Error{Code: "NoCopier", Category: steps.Precondition, Message: "no ready node"}
 	all := ground{Claim: "ebs", Node: "n1", Instance: "i-1", Disk: "vol-1", Worker: "n2"}
 	for name, c := range map[string]struct {
 		asked string
@@ -20,12 +21,13 @@ func TestRouteIsChosenAndExplained(t *testing.T) {
 		code  string
 		lines []string // beginnings
 	}{
-		"a claim goes before all":            {"auto", all, routeSameNode, "", []string{"route sameNode: home and claim ebs", "not route attach: it could", "not route snapshot: it could"}},
-		"no claim: the volume is attached":   {"auto", ground{Node: "n1", Instance: "i-1", Snapshot: errNoNeed}, routeAttach, "", []string{"route attach: the old node n1", "not route sameNode: no claim", "not route snapshot: the volume can be attached"}},
-		"another zone: snapshots":            {"auto", ground{Node: "n1", Attach: zone, Disk: "vol-1", Worker: "n2"}, routeSnapshot, "", []string{"route snapshot: the home is on vol-1", "not route sameNode: no claim", "not route attach: volume v is in c, the old node in a; make it in a"}},
-		"asked for, though another is first": {routeSnapshot, all, routeSnapshot, "", []string{"route snapshot: the home is on vol-1: node n2 in the volume's zone copies from snapshots of it, the old node is left alone (asked for)", "not route sameNode: snapshot was asked for", "not route attach: snapshot was asked for"}},
+		"a claim goes before all":            {"auto", all, routeSameNode, "", []string{"route sameNode: home and claim ebs", "not route attach: it could", "not route snapshot: it could", "not route stream: it could"}},
+		"no claim: the volume is attached":   {"auto", ground{Node: "n1", Instance: "i-1", Snapshot: errNoNeed, Stream: errNoStream}, routeAttach, "", []string{"route attach: the old node n1", "not route sameNode: no claim", "not route snapshot: the volume can be attached", "not route stream: the home can be had"}},
+		"another zone: snapshots":            {"auto", ground{Node: "n1", Attach: zone, Disk: "vol-1", Worker: "n2", Stream: errNoStream}, routeSnapshot, "", []string{"route snapshot: the home is on vol-1", "not route sameNode: no claim", "not route attach: volume v is in c, the old node in a; make it in a", "not route stream: the home"}},
+		"asked for, though another is first": {routeSnapshot, all, routeSnapshot, "", []string{"route snapshot: the home is on vol-1: node n2 in the volume's zone copies from snapshots of it, the old node is left alone (asked for)", "not route sameNode: snapshot was asked for", "not route attach: snapshot was asked for", "not route stream: it could"}},
+		"outside of EC2: a stream":           {"auto", ground{Node: "n1", Attach: zone, Snapshot: disk, Worker: "n2"}, routeStream, "", []string{"route stream: a mover on the old node n1 serves the home to one on node n2", "not route sameNode: no claim", "not route attach: volume v", "not route snapshot: the home is on no EBS volume"}},
 		"asked for in vain":                  {routeAttach, ground{Attach: zone, Disk: "vol-1"}, "", "OtherZone", nil},
-		"none":                               {"auto", ground{Attach: zone, Snapshot: disk}, "", "OtherZone", nil},
+		"none":                               {"auto", ground{Attach: zone, Snapshot: disk, Stream: none}, "", "OtherZone", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			options := weigh(c.ground)
@@ -59,7 +61,7 @@ func TestThePlanExplainsTheRoute(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := p.Forecast.Notes; len(n) != 3 || !strings.HasPrefix(n[0], "route attach: the old node node-1") || !strings.HasPrefix(n[1], "not route sameNode: ") || !strings.HasPrefix(n[2], "not route snapshot: ") {
+		if n := p.Forecast.Notes; len(n) != 4 || !strings.HasPrefix(n[0], "route attach: the old node node-1") || !strings.HasPrefix(n[1], "not route sameNode: ") || !strings.HasPrefix(n[2], "not route snapshot: ") {
 			t.Errorf("notes: %q", n)
 		}
 	})

@@ -342,17 +342,28 @@ func (m *mission) dropSnapshots(ctx context.Context, but string) error {
 
 // dropAll leaves nothing of the route behind.
 func (m *mission) dropAll(ctx context.Context) error {
+	if m.move.Route == routeStream || m.vol.Tags[tagRoute] == routeStream {
+		return m.dropStream(ctx, true)
+	}
 	if m.move.Route != routeSnapshot && m.vol.Tags[tagRoute] != routeSnapshot {
 		return nil
 	}
 	return errors.Join(m.dropClones(ctx), m.dropSnapshots(ctx, ""))
 }
 
+// lastCopy is the last pass of routes that have it made by the orchestrator.
+func (m *mission) lastCopy(ctx context.Context) error {
+	switch m.move.Route {
+	case routeSnapshot:
+		return m.lastSnapshot(ctx)
+	case routeStream:
+		return m.lastStream(ctx)
+	}
+	return nil
+}
+
 // lastSnapshot is the last pass of route snapshot: the mover has stopped Jenkins and flushed the disk, and waits.
 func (m *mission) lastSnapshot(ctx context.Context) error {
-	if m.move.Route != routeSnapshot {
-		return nil
-	}
 	if err := m.rec.reload(ctx); err != nil {
 		return err
 	}

@@ -157,6 +157,10 @@ func TestADiskThatIsNotEBSIsRefusedBeforeAnythingIsMade(t *testing.T) {
 		step := precopyStep{base{a, k, Options{}}}
 		mark := s.cloud.Mark()
 		p := s.precopySpec()
+		if plan, err := step.Plan(t.Context(), s.env("run-1"), p); err != nil || !strings.HasPrefix(plan.Forecast.Notes[0], "route stream: ") {
+			t.Errorf("where a node could receive it: %v, %q", err, plan.Forecast.Notes)
+		}
+		s.old.edit("/api/v1/nodes/node-2", func(o map[string]any) { sub(o, "spec")["unschedulable"] = true })
 		if err := step.Preflight(t.Context(), s.env("run-1"), p); code(err) != "OtherZone" || !strings.Contains(strings.Join(steps.Classify(err).Hints, "; "), "is on no EBS volume") {
 			t.Errorf("auto: %v, hints %q", err, steps.Classify(err).Hints)
 		}

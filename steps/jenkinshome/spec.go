@@ -14,9 +14,9 @@ type PrecopySpec struct {
 	From    From              `yaml:"from" json:"from" jsonschema:"required" jsonschema_description:"the Jenkins to be moved"`
 	Volume  string            `yaml:"volume" json:"volume" jsonschema:"required" jsonschema_description:"id of the EBS volume that the home moves to"`
 	Region  string            `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"region of the volume; default: the pipeline's"`
-	Route   string            `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=auto,enum=attach,enum=sameNode,enum=snapshot,default=auto" jsonschema_description:"attach: the volume is attached to the old EC2 node by API; sameNode: source and target are claims of one cluster; snapshot: another node copies from EBS snapshots of the disk that has the home; auto takes the first of sameNode, attach and snapshot that can be taken, and the plan says why"`
+	Route   string            `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=auto,enum=attach,enum=sameNode,enum=snapshot,enum=stream,default=auto" jsonschema_description:"attach: the volume is attached to the old EC2 node by API; sameNode: source and target are claims of one cluster; snapshot: another node copies from EBS snapshots of the disk that has the home; stream: a mover beside Jenkins sends the home, encrypted, through pipectl to one in the zone of the volume, for sources outside of EC2; auto takes the first of sameNode, attach, snapshot and stream that can be taken, and the plan says why"`
 	Claim   string            `yaml:"claim,omitempty" json:"claim,omitempty" jsonschema_description:"route sameNode: claim in the source namespace that is bound to the volume"`
-	Copier  *steps.ClusterRef `yaml:"copyCluster,omitempty" json:"copyCluster,omitempty" jsonschema_description:"route snapshot: a cluster with a node in the volume's zone, where the copy runs; default: the source cluster"`
+	Copier  *steps.ClusterRef `yaml:"copyCluster,omitempty" json:"copyCluster,omitempty" jsonschema_description:"routes snapshot and stream: a cluster with a node in the volume's zone, where the copy runs; default: the source cluster"`
 	Exclude Exclude           `yaml:"exclude,omitempty" json:"exclude,omitempty" jsonschema_description:"what is not copied"`
 	FSGroup *int64            `yaml:"fsGroup,omitempty" json:"fsGroup,omitempty" jsonschema:"default=1000,minimum=0" jsonschema_description:"group that the home's root gets, so that the new pod's fsGroup starts no recursive chown"`
 	Passes  int               `yaml:"maxPasses,omitempty" json:"maxPasses,omitempty" jsonschema:"default=4,minimum=1,maximum=20" jsonschema_description:"passes at most while Jenkins runs"`
@@ -59,7 +59,7 @@ func (s *PrecopySpec) Validate() []spec.Problem {
 	if (s.Route == "sameNode") && s.Claim == "" {
 		ps = append(ps, spec.Problem{Path: "claim", Message: "is required by route sameNode"})
 	}
-	if s.Claim != "" && (s.Route == "attach" || s.Route == "snapshot") {
+	if s.Claim != "" && (s.Route == "attach" || copiesElsewhere(s.Route)) {
 		ps = append(ps, spec.Problem{Path: "claim", Message: "route " + s.Route + " takes no claim", Hint: "leave it out, or use route sameNode"})
 	}
 	if s.Copier != nil {

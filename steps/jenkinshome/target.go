@@ -39,9 +39,13 @@ func argoGrant(namespace, name, accountNamespace string, owner steps.Identity) (
 
 // putToken writes the Secret that hands the token to the mover; it is removed when the cut-over ends.
 func putToken(ctx context.Context, k *kube.Client, namespace, name, token string, owner steps.Identity) error {
+	return putSecret(ctx, k, namespace, name, map[string][]byte{tokenKey: []byte(token)}, owner)
+}
+
+func putSecret(ctx context.Context, k *kube.Client, namespace, name string, data map[string][]byte, owner steps.Identity) error {
 	api := k.Typed.CoreV1().Secrets(namespace)
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: kube.OwnerLabels(), Annotations: kube.OwnerAnnotations(owner)},
-		Data: map[string][]byte{tokenKey: []byte(token)}}
+		Data: data}
 	_, err := api.Create(ctx, s, metav1.CreateOptions{FieldManager: kube.FieldManager})
 	if apierrors.IsAlreadyExists(err) {
 		var old *corev1.Secret

@@ -70,7 +70,8 @@ type stage struct {
 
 	attachedTo []string       // instances, in order
 	onCall     func(emu.Call) // sees every call to AWS
-	failOnce   bool           // the new Jenkins lacks a job when it is compared first
+	net        *network
+	failOnce   bool // the new Jenkins lacks a job when it is compared first
 }
 
 const (
@@ -131,6 +132,7 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s.clusters()
+	s.network()
 	podTransport = func(k *kube.Client, _, pod string, _ int) http.RoundTripper { return s.route(k, pod) }
 	t.Cleanup(func() {
 		podTransport = func(k *kube.Client, namespace, pod string, port int) http.RoundTripper {
@@ -291,7 +293,7 @@ func (s *stage) runPod(ctx context.Context, job *batchv1.Job, try int32) int {
 	if err != nil {
 		return 128
 	}
-	args := s.materialise(job.Spec.Template.Spec, dir)
+	args := s.materialise(job.Namespace, job.Spec.Template.Spec, dir)
 	message := filepath.Join(dir, "message")
 	_ = os.WriteFile(message, nil, 0o600)
 	life, die := context.WithCancelCause(ctx)
@@ -322,14 +324,14 @@ func (s *stage) runPod(ctx context.Context, job *batchv1.Job, try int32) int {
 	return code
 }
 
-func (s *stage) materialise(p corev1.PodSpec, dir string) []string {
+func (s *stage) materialise(namespace string, p corev1.PodSpec, dir string) []string {
 	token := filepath.Join(dir, "jenkins")
 	for _, v := range p.Volumes {
 		_ = os.MkdirAll(filepath.Join(dir, v.Name), 0o755)
 		if v.Secret != nil {
-			data := sub(s.old.get(oldNS+"/secrets/"+v.Secret.SecretName), "data")
-			text, _ := data[tokenKey].(string)
-			_ = os.WriteFile(filepath.Join(token, tokenKey), decode64(text), 0o600)
+			for key, text := range sub(s.old.get("/api/v1/namespaces/"+namespace+"/secrets/"+v.Secret.SecretName), "data") {
+				_ = os.WriteFile(filepath.Join(dir, v.Name, key), decode64(text.(string)), 0o600)
+			}
 		}
 	}
 	target := filepath.Join(dir, "target")
@@ -339,7 +341,7 @@ func (s *stage) materialise(p corev1.PodSpec, dir string) []string {
 			_ = os.MkdirAll(target, 0o755)
 		}
 	}
-	swap := strings.NewReplacer(dirSource, s.home(), dirTarget, target, dirScratch, filepath.Join(dir, "scratch"), dirJenkins, token, dirHost, dir)
+	swap := strings.NewReplacer(dirSource, s.home(), dirTarget, target, dirScratch, filepath.Join(dir, "scratch"), dirJenkins, token, dirKeys, filepath.Join(dir, "keys"), dirHost, dir)
 	var out []string
 	for _, a := range p.Containers[0].Args {
 		out = append(out, swap.Replace(a))
@@ -465,6 +467,8 @@ func (s *stage) openers() (cloud.Opener, kube.Opener) {
 			return s.connect(ref, s.old)
 		}
 }
+
+func encode64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 func decode64(text string) []byte {
 	b, _ := base64.StdEncoding.DecodeString(text)
