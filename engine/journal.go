@@ -19,9 +19,18 @@ type entry struct {
 	Exit    int          `json:"exitCode,omitempty"`
 }
 
+// How long it may take to write down what happened: others may write to the same place, one after the other. A run that was cancelled must
+// end, and has less.
+const (
+	recordWithin        = time.Minute
+	recordWhenCancelled = 5 * time.Second
+)
+
 // recording is a context that outlives a cancelled run for the moment it takes to write down what happened.
 func recording(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(recordWhenCancelled, cancel) })
+	return inner, func() { stop(); cancel() }
 }
 
 func (x *run) journal(ctx context.Context, e entry) {
