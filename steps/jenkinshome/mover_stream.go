@@ -1,6 +1,7 @@
 package jenkinshome
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -17,10 +19,13 @@ import (
 	"pipectl.dev/treecopy/stream"
 )
 
+// podAddressEnv is set where pods are processes of one machine, as in a rehearsal: each has a loopback address of its own.
+const podAddressEnv = "PIPECTL_POD_ADDRESS"
+
 // listenOn opens a mover's port on the loopback of its pod: only a port-forward reaches it. Tests replace it.
 var listenOn = func(ctx context.Context, port int) (net.Listener, error) {
 	var c net.ListenConfig
-	return c.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	return c.Listen(ctx, "tcp", net.JoinHostPort(cmp.Or(os.Getenv(podAddressEnv), "127.0.0.1"), strconv.Itoa(port)))
 }
 
 const (
