@@ -34,6 +34,10 @@ func TestARunThatIsStoppedTellsWhatIsBeingMade(t *testing.T) {
 			made, refused := making("cluster"), making("vpc")
 			env.Report(steps.Progress{Change: refused, Phase: "start"})
 			env.Report(steps.Progress{Change: refused, Phase: "failed"})
+			back := making("cut-over")
+			env.Report(steps.Progress{Change: back, Phase: "start"})
+			env.Report(steps.Progress{Change: back, Phase: "wait"})
+			env.Report(steps.Progress{Change: back, Phase: "failed", Undone: true}) // taken back: nothing of it is there
 			env.Report(steps.Progress{Change: made, Phase: "start"})
 			env.Report(steps.Progress{Change: made, Phase: "wait"})
 			<-ctx.Done()

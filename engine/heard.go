@@ -28,20 +28,20 @@ func (x *run) heard(st *state, ev steps.Event) {
 			bad.DurationSeconds, bad.Error = ev.ElapsedSeconds, x.redact.String(ev.Message)
 			st.failed[c.Kind+"/"+c.Name] = bad
 		}
-		st.take(ev.Type, c)
+		st.take(ev, c)
 	}
 	x.mu.Unlock()
 	x.say(st, ev)
 }
 
 // take keeps how far a change is, for the result.
-func (st *state) take(t steps.EventType, c steps.Change) {
+func (st *state) take(ev steps.Event, c steps.Change) {
 	key := c.Kind + "/" + c.Name
 	old, seen := st.progress[key]
-	if !seen && (t == steps.ChangeStart || t == steps.ChangeDone) {
+	if !seen && (ev.Type == steps.ChangeStart || ev.Type == steps.ChangeDone) {
 		st.order = append(st.order, key)
 	}
-	switch t {
+	switch ev.Type {
 	case steps.ChangeStart:
 		if !seen || old.Action == "keep" {
 			c.Unfinished = true
@@ -52,7 +52,7 @@ func (st *state) take(t steps.EventType, c steps.Change) {
 			st.begun[key] = true
 		}
 	case steps.ChangeFailed:
-		if made, open := st.begun[key]; open && !made {
+		if made, open := st.begun[key]; open && (!made || ev.Undone) {
 			delete(st.progress, key)
 			delete(st.begun, key)
 		}

@@ -37,7 +37,7 @@ func (e Env) Report(p Progress) {
 	t := map[reconcile.Phase]EventType{
 		reconcile.Start: ChangeStart, reconcile.Wait: ChangeProgress, reconcile.Done: ChangeDone, reconcile.Failed: ChangeFailed,
 	}[p.Phase]
-	ev := Event{Type: t, Change: &p.Change, Message: p.Detail, ElapsedSeconds: p.Elapsed.Seconds(), ExpectSeconds: p.Expect.Seconds(), Speed: faster(p.Speed)}
+	ev := Event{Type: t, Change: &p.Change, Message: p.Detail, ElapsedSeconds: p.Elapsed.Seconds(), ExpectSeconds: p.Expect.Seconds(), Speed: faster(p.Speed), Undone: p.Undone}
 	if p.Err != nil {
 		ev.Message = p.Err.Error()
 	}

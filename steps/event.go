@@ -40,6 +40,7 @@ type Event struct {
 	ElapsedSeconds float64   `json:"elapsedSeconds,omitempty"`
 	ExpectSeconds  float64   `json:"expectSeconds,omitempty"`
 	Speed          float64   `json:"speed,omitempty"`   // how many times faster than real the clock of these two runs: above 1 for waits on a rehearsal's cloud
+	Undone         bool      `json:"undone,omitempty"`  // of a failed change: what had been begun was taken back
 	Version        string    `json:"version,omitempty"` // of the stream, in Version events
 	Data           any       `json:"data,omitempty"`    // of Output, Checked, StagePlanned and Summary events
 }

@@ -108,6 +108,7 @@ const snapshotWithin = 30 * time.Minute
 func (m *mission) follow(ctx context.Context) error {
 	ns := m.move.Source.Namespace
 	last, told := NoPhase, time.Now()
+	silent := silence{}
 	look := func(ctx context.Context) (bool, error) {
 		if err := m.rec.reload(ctx); err != nil {
 			return false, passOver(err)
@@ -115,6 +116,11 @@ func (m *mission) follow(ctx context.Context) error {
 		job, err := m.jobState(ctx)
 		if err != nil {
 			return false, passOver(err)
+		}
+		if node, err := m.deafNode(ctx); err == nil && silent.tooLong(node) {
+			m.lost = true
+			m.env.Note(fmt.Sprintf("node %s does not answer for %s: its mover is given up, and the old Jenkins started from here", node, lostAfter))
+			return true, nil
 		}
 		if m.rec.Phase != last || time.Since(told) > 10*time.Second {
 			last, told = m.rec.Phase, time.Now()
@@ -169,6 +175,11 @@ func (m *mission) abort(ctx context.Context) error {
 }
 
 func (m *mission) stopJobs(ctx context.Context) error {
+	if m.lost {
+		if err := m.dropLost(ctx); err != nil {
+			return err
+		}
+	}
 	for _, name := range []string{m.move.copyJob(), m.move.cutJob()} {
 		if err := m.source.DeleteJob(ctx, m.move.Source.Namespace, name); err != nil {
 			return err
@@ -214,6 +225,9 @@ func (m *mission) retire(ctx context.Context) error {
 	if m.source == nil {
 		m.env.Note("the source cluster does not answer: what the move kept there goes with it")
 		return nil
+	}
+	if err := m.letSync(ctx); err != nil {
+		return err
 	}
 	m.env.Note(fmt.Sprintf("%s stays at 0 replicas and its home where it is: pipectl made neither. Remove them by hand when they are no longer wanted, in Git too", old))
 	return m.clean(ctx)

@@ -136,7 +136,9 @@ func (m *mission) copy(ctx context.Context) error {
 		if m.move.Route == routeSnapshot { // what the last pass will take is not the copy alone
 			f.LastPass = time.Since(began).Seconds()
 		}
-		if err := m.tag(ctx, m.vol.stateOr(Precopying), map[string]string{tagFigures: f.tag(), tagCopied: timeTag(time.Now()), tagFS: res.FileSystem}); err != nil {
+		tags := m.sourceTags() // again: the volume was ours alone, whoever else wrote on it what it holds
+		tags[tagFigures], tags[tagCopied], tags[tagFS] = f.tag(), timeTag(time.Now()), res.FileSystem
+		if err := m.tag(ctx, m.vol.stateOr(Precopying), tags); err != nil {
 			return err
 		}
 		m.vol.Tags[tagFigures] = f.tag()

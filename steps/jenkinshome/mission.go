@@ -44,6 +44,8 @@ type mission struct {
 
 	cutHere  bool // this run has started, joined or ended a critical section
 	backHere bool // this run has begun to roll back
+	undone   bool // what was begun was taken back
+	lost     bool // the node of the running mover does not answer: nobody waits for it any more
 	forget   bool // the record goes too
 	began    time.Time
 	detached time.Duration // what the last detach took
@@ -89,6 +91,7 @@ func (m *mission) run(ctx context.Context, v Verb) error {
 			return orLost(ctx, err)
 		}
 		if done, err := m.turnedBack(d.Do, v); done {
+			m.undone = true
 			return err
 		}
 	}

@@ -163,7 +163,7 @@ func (m *mission) jobState(ctx context.Context) (Job, error) {
 	switch {
 	case j.Labels[kube.RunLabel] != m.rec.RunID: // of an attempt that was settled: launching removes it
 		return NoJob, nil
-	case ended(j):
+	case ended(j), m.lost:
 		return Ended, nil
 	}
 	return Running, nil

@@ -54,7 +54,7 @@ func (b base) mission(ctx context.Context, env steps.Env, m Move, kind string) (
 func (m *mission) finished(err error) {
 	p := steps.Progress{Change: m.change, Phase: "done"}
 	if err != nil {
-		p.Phase, p.Err = "failed", err
+		p.Phase, p.Err, p.Undone = "failed", err, m.undone
 	}
 	m.env.Report(p)
 }

@@ -101,6 +101,7 @@ type Progress struct {
 	Expect  time.Duration
 	Speed   float64 // how many times faster than real Elapsed and Expect run; zero means 1
 	Err     error
+	Undone  bool // of Failed: what had been begun was taken back, nothing is left of it
 }
 
 // Options tunes a run over a list.
