@@ -115,6 +115,7 @@ type Taint struct {
 
 // Cloud is one emulated account in one region.
 type Cloud struct {
+	images string // day of the newest images; "": firstImages
 	opt    Options
 	world  World
 	start  time.Time

@@ -56,14 +56,14 @@ func (c *Cloud) checkNodegroup(cl *cluster, g *nodegroup, b map[string]any) erro
 	if err := g.setTaints(b["taints"]); err != nil {
 		return err
 	}
-	return g.fill(v, b)
+	return c.fill(g, v, b)
 }
 
 // fill makes the parts of the description that do not change by themselves.
-func (g *nodegroup) fill(v *kubernetesVersion, b map[string]any) error {
+func (c *Cloud) fill(g *nodegroup, v *kubernetesVersion, b map[string]any) error {
 	now, release := epoch(time.Now()), text(b, "releaseVersion")
 	if release == "" {
-		release = v.release()
+		release = c.release(v, g.ami)
 	} else if !strings.HasPrefix(release, v.name+".") && !strings.HasPrefix(g.ami, "BOTTLEROCKET") {
 		return fail("InvalidParameterException", "Requested release version %s is not valid for kubernetes version %s.", release, v.name)
 	}

@@ -169,6 +169,19 @@ func (c *Cloud) changeTemplate(g *nodegroup, b map[string]any) error {
 	return nil
 }
 
+// checkRelease refuses a release of another minor version, and to go back.
+func checkRelease(g *nodegroup, v *kubernetesVersion, release string) error {
+	bottlerocket := strings.HasPrefix(g.ami, "BOTTLEROCKET")
+	if !bottlerocket && !strings.HasPrefix(release, v.name+".") {
+		return fail("InvalidParameterException", "Requested release version %s is not valid for kubernetes version %s.", release, v.name)
+	}
+	day := func(r string) string { _, d, _ := strings.Cut(r, "-"); return d }
+	if !bottlerocket && text(g.doc, "version") == v.name && day(release) < day(text(g.doc, "releaseVersion")) {
+		return fail("InvalidParameterException", "Nodegroup release version %s cannot be updated to the older %s.", text(g.doc, "releaseVersion"), release)
+	}
+	return nil
+}
+
 // updateNodegroupVersion replaces the instances: new ones join, then the old ones leave.
 func (c *Cloud) updateNodegroupVersion(req *request) (any, error) {
 	cl, g, running, err := c.updatableGroup(req)
@@ -195,7 +208,9 @@ func (c *Cloud) updateNodegroupVersion(req *request) (any, error) {
 	}
 	release := text(req.body, "releaseVersion")
 	if release == "" {
-		release = v.release()
+		release = c.release(v, g.ami)
+	} else if err := checkRelease(g, v, release); err != nil {
+		return nil, err
 	}
 	u := c.startGroupUpdate(req, cl, g, "VersionUpdate", func() {
 		g.doc["version"], g.doc["releaseVersion"] = v.name, release

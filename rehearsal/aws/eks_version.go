@@ -47,8 +47,27 @@ func (v *kubernetesVersion) status(today time.Time) string {
 	return "UNSUPPORTED"
 }
 
-// release is the AMI release version of the day.
-func (v *kubernetesVersion) release() string { return v.name + "." + v.patch + "-20261115" }
+// firstImages is the day of the images that a Cloud begins with.
+const firstImages = "20261115"
+
+// release is the newest AMI release version of a family for v. Bottlerocket counts its own.
+func (c *Cloud) release(v *kubernetesVersion, ami string) string {
+	day := c.images
+	if day == "" {
+		day = firstImages
+	}
+	if strings.HasPrefix(strings.ToUpper(ami), "BOTTLEROCKET") {
+		return "1." + day + ".0-0a1b2c3d"
+	}
+	return v.name + "." + v.patch + "-" + day
+}
+
+// PublishImages has EKS publish newer images of all families, those of a day such as 20261122.
+func (c *Cloud) PublishImages(day string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.images = day
+}
 
 func (v *kubernetesVersion) minor() int {
 	n := 0

@@ -72,18 +72,22 @@ func jsonTags(m map[string]any) map[string]string {
 
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
-// public answers for the parameters that AWS publishes: recommended AMI releases of EKS.
+// public answers for the parameters that AWS publishes: recommended releases of EKS's images, and Bottlerocket's.
 func (c *Cloud) public(name string) *parameter {
-	rest, ok := strings.CutPrefix(name, "/aws/service/eks/optimized-ami/")
-	if !ok {
-		return nil
+	value := ""
+	if rest, ok := strings.CutPrefix(name, "/aws/service/eks/optimized-ami/"); ok {
+		f := strings.Split(rest, "/")
+		if v := versionNamed(f[0]); v != nil && len(f) > 2 && f[len(f)-2] == "recommended" {
+			value = map[string]string{"release_version": c.release(v, ""), "image_id": "ami-0" + digits(rest, 16)}[f[len(f)-1]]
+		}
 	}
-	f := strings.Split(rest, "/")
-	v := versionNamed(f[0])
-	if v == nil || len(f) < 3 || f[len(f)-2] != "recommended" {
-		return nil
+	if rest, ok := strings.CutPrefix(name, "/aws/service/bottlerocket/aws-k8s-"); ok && strings.HasSuffix(rest, "/latest/image_version") {
+		number, _, _ := strings.Cut(rest, "/")
+		number, _, _ = strings.Cut(number, "-")
+		if v := versionNamed(number); v != nil {
+			value = c.release(v, "BOTTLEROCKET")
+		}
 	}
-	value := map[string]string{"release_version": v.release(), "image_id": "ami-0" + digits(rest, 16)}[f[len(f)-1]]
 	if value == "" {
 		return nil
 	}

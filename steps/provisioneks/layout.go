@@ -50,6 +50,7 @@ type groupPart struct {
 	templateID      string
 	templateVersion string
 	arn             string
+	release         string   // of the image, as the spec asks; "": any
 	short           []string // zones that had no room for its nodes: it is made without them
 	diagnosed       bool     // it was looked into why its nodes do not join
 }

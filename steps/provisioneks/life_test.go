@@ -305,19 +305,23 @@ func hints(err error) []string {
 
 func TestSpecIsCheckedWhenItIsLoaded(t *testing.T) {
 	for name, c := range map[string]struct{ spec, path, hint string }{
-		"an AMI id as family":     {"{name: a, nodeGroups: [{name: n, instanceTypes: [t3.small], amiType: ami-0123456789}]}", "nodeGroups[0].amiType", "launchTemplate: {imageId: ami-0123456789}"},
-		"subnets that overlap":    {"{name: a, network: {cidr: 10.0.0.0/16, privateSubnets: [10.0.0.0/20, 10.0.8.0/24], publicSubnets: [10.0.64.0/20, 10.0.80.0/20]}}", "network.privateSubnets[1]", ""},
-		"a subnet outside":        {"{name: a, network: {cidr: 10.0.0.0/16, privateSubnets: [10.1.0.0/20, 10.0.8.0/24], publicSubnets: [10.0.64.0/20, 10.0.80.0/20]}}", "network.privateSubnets[0]", ""},
-		"one zone only":           {"{name: a, network: {privateSubnets: [10.0.0.0/24], publicSubnets: [10.0.1.0/24]}}", "network.privateSubnets", ""},
-		"sizes in no order":       {"{name: a, nodeGroups: [{name: n, instanceTypes: [t3.small], min: 3, desired: 1, max: 2}]}", "nodeGroups[0].desired", ""},
-		"nobody reaches it":       {"{name: a, endpoint: {public: false, private: false}}", "endpoint", ""},
-		"groups of an existing":   {"{name: a, existing: true, nodeGroups: [{name: n, instanceTypes: [t3.small]}]}", "nodeGroups", ""},
-		"a log that is not known": {"{name: a, logging: [everything]}", "logging[0]", ""},
-		"access of a session":     {"{name: a, access: [{principalArn: 'arn:aws:sts::111122223333:assumed-role/ci/build-7'}]}", "access[0].principalArn", "arn:aws:iam::111122223333:role/ci"},
-		"access of no principal":  {"{name: a, access: [{principalArn: 'arn:aws:s3:::bucket'}]}", "access[0].principalArn", ""},
-		"access given twice":      {"{name: a, access: [{principalArn: 'arn:aws:iam::111122223333:role/dev'}, {principalArn: 'arn:aws:iam::111122223333:role/dev', policy: view}]}", "access[1].principalArn", "join the two"},
-		"access to nothing":       {"{name: a, access: [{principalArn: 'arn:aws:iam::111122223333:role/dev', policy: none}]}", "access[0].policy", "kubernetesGroups"},
-		"a group of the system":   {"{name: a, access: [{principalArn: 'arn:aws:iam::111122223333:role/dev', kubernetesGroups: ['system:masters']}]}", "access[0].kubernetesGroups[0]", "clusterAdmin"},
+		"an AMI id as family":       {"{name: a, nodeGroups: [{name: n, instanceTypes: [t3.small], amiType: ami-0123456789}]}", "nodeGroups[0].amiType", "launchTemplate: {imageId: ami-0123456789}"},
+		"subnets that overlap":      {"{name: a, network: {cidr: 10.0.0.0/16, privateSubnets: [10.0.0.0/20, 10.0.8.0/24], publicSubnets: [10.0.64.0/20, 10.0.80.0/20]}}", "network.privateSubnets[1]", ""},
+		"a subnet outside":          {"{name: a, network: {cidr: 10.0.0.0/16, privateSubnets: [10.1.0.0/20, 10.0.8.0/24], publicSubnets: [10.0.64.0/20, 10.0.80.0/20]}}", "network.privateSubnets[0]", ""},
+		"one zone only":             {"{name: a, network: {privateSubnets: [10.0.0.0/24], publicSubnets: [10.0.1.0/24]}}", "network.privateSubnets", ""},
+		"sizes in no order":         {"{name: a, nodeGroups: [{name: n, instanceTypes: [t3.small], min: 3, desired: 1, max: 2}]}", "nodeGroups[0].desired", ""},
+		"nobody reaches it":         {"{name: a, endpoint: {public: false, private: false}}", "endpoint", ""},
+		"groups of an existing":     {"{name: a, existing: true, nodeGroups: [{name: n, instanceTypes: [t3.small]}]}", "nodeGroups", ""},
+		"days that nobody keeps":    {"{name: a, logging: [api], logRetentionDays: 45}", "logRetentionDays", "take 60"},
+		"more days than are kept":   {"{name: a, logging: [api], logRetentionDays: 9999}", "logRetentionDays", "take 3653"},
+		"a release of no family":    {"{name: a, nodeGroups: [{name: n, instanceTypes: [t3.small], releaseVersion: newest}]}", "nodeGroups[0].releaseVersion", ""},
+		"a release of an own image": {"{name: a, nodeGroups: [{name: n, instanceTypes: [t3.small], releaseVersion: latest, launchTemplate: {imageId: ami-1}}]}", "nodeGroups[0].releaseVersion", "leave it out"},
+		"a log that is not known":   {"{name: a, logging: [everything]}", "logging[0]", ""},
+		"access of a session":       {"{name: a, access: [{principalArn: 'arn:aws:sts::111122223333:assumed-role/ci/build-7'}]}", "access[0].principalArn", "arn:aws:iam::111122223333:role/ci"},
+		"access of no principal":    {"{name: a, access: [{principalArn: 'arn:aws:s3:::bucket'}]}", "access[0].principalArn", ""},
+		"access given twice":        {"{name: a, access: [{principalArn: 'arn:aws:iam::111122223333:role/dev'}, {principalArn: 'arn:aws:iam::111122223333:role/dev', policy: view}]}", "access[1].principalArn", "join the two"},
+		"access to nothing":         {"{name: a, access: [{principalArn: 'arn:aws:iam::111122223333:role/dev', policy: none}]}", "access[0].policy", "kubernetesGroups"},
+		"a group of the system":     {"{name: a, access: [{principalArn: 'arn:aws:iam::111122223333:role/dev', kubernetesGroups: ['system:masters']}]}", "access[0].kubernetesGroups[0]", "clusterAdmin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ps := provisioneks.New(nil, nil).Check(cloudtest.Input(t, c.spec))

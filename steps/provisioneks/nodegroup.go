@@ -59,6 +59,11 @@ func nodeGroup(sp Spec, p *groupPart, needs []string) resource {
 			if len(p.Zones) == 0 {
 				p.short = strings.Fields(g.Tags[tagShort])
 			}
+			if !s.down {
+				if err := s.resolveRelease(ctx, p, g); err != nil {
+					return absent, err
+				}
+			}
 			st, err := s.groupStatus(p, g, name)
 			if err == nil && !s.down && !st.Foreign {
 				err = s.neverJoins(ctx, p, g, name)
@@ -157,6 +162,7 @@ func (s *state) groupDrift(p *groupPart, g *ekstypes.Nodegroup) []string {
 	if want := s.versionDrift(g); want != "" {
 		d.Mend("version", aws.ToString(g.Version), want)
 	}
+	s.releaseDrift(&d, p, g)
 	if want := p.subnetIDs(); !slices.Contains(want, "") {
 		d.Fixed("subnets", sortedCopy(g.Subnets), sortedCopy(want))
 	}

@@ -36,6 +36,9 @@ func (s *state) createGroup(ctx context.Context, p *groupPart, name string) erro
 	if ami != "" {
 		in.Version = s.cluster.Version // EKS takes it by itself; an image of one's own excludes it
 	}
+	if p.ReleaseVersion != "" && p.ReleaseVersion != latest { // the latest is what EKS takes
+		in.ReleaseVersion = &p.ReleaseVersion
+	}
 	return s.spread(ctx, nodeRole, func(ctx context.Context) error {
 		return s.aws.Retry(ctx, time.Minute, templateUnseen, func(ctx context.Context) error {
 			_, err := cloud.EKS(s.aws).CreateNodegroup(ctx, in)
@@ -84,6 +87,9 @@ func (s *state) updateGroup(ctx context.Context, p *groupPart) error {
 	for before := []string(nil); ; {
 		g, err := s.groupAtRest(ctx, p.Name)
 		if err != nil || g == nil {
+			return err
+		}
+		if err := s.resolveRelease(ctx, p, g); err != nil {
 			return err
 		}
 		drift := s.groupDrift(p, g)
@@ -139,6 +145,9 @@ func (s *state) nextGroupUpdate(ctx context.Context, p *groupPart, g *ekstypes.N
 	}
 	if owned.Of(drift, "version") { // both at once: nodes are replaced once
 		in.Version = aws.String(s.versionDrift(g))
+	}
+	if owned.Of(drift, "releaseVersion") {
+		in.ReleaseVersion = &p.release
 	}
 	var o *eks.UpdateNodegroupVersionOutput
 	err := s.aws.Retry(ctx, time.Minute, templateUnseen, func(ctx context.Context) (err error) {

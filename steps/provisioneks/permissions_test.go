@@ -11,7 +11,7 @@ import (
 	"pipectl.dev/steps/provisioneks"
 )
 
-var inputs = regexp.MustCompile(`&?\b(ec2|eks|iam|kms|sts|servicequotas|elb|elbv2|cloudwatchlogs)\.(\w+)Input\{`)
+var inputs = regexp.MustCompile(`&?\b(ec2|eks|iam|kms|sts|servicequotas|elb|elbv2|cloudwatchlogs|ssm)\.(\w+)Input\{`)
 
 // iamService is the name of a service in IAM where it is not that of its Go package.
 var iamService = map[string]string{"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "cloudwatchlogs": "logs"}

@@ -47,6 +47,7 @@ type NodeGroup struct {
 	Name           string            `yaml:"name" json:"name" jsonschema:"required,pattern=^[0-9A-Za-z][A-Za-z0-9_-]{0\\,62}$" jsonschema_description:"name of the node group"`
 	InstanceTypes  []string          `yaml:"instanceTypes" json:"instanceTypes" jsonschema:"required" jsonschema_description:"instance types in order of preference, of one architecture"`
 	AMIType        string            `yaml:"amiType,omitempty" json:"amiType,omitempty" jsonschema_description:"image family, such as AL2023_x86_64_STANDARD or BOTTLEROCKET_ARM_64; left out, Amazon Linux 2023 of the instances' architecture"`
+	ReleaseVersion string            `yaml:"releaseVersion,omitempty" json:"releaseVersion,omitempty" jsonschema_description:"release of the image: latest, or one such as 1.34.4-20261115; left out, the newest is taken when the group is made and never changed unasked"`
 	Min            int32             `yaml:"min,omitempty" json:"min,omitempty" jsonschema:"minimum=0" jsonschema_description:"fewest nodes"`
 	Desired        *int32            `yaml:"desired,omitempty" json:"desired,omitempty" jsonschema:"minimum=0" jsonschema_description:"nodes at the start; later an autoscaler's business. Default: min, at least 1"`
 	Max            int32             `yaml:"max,omitempty" json:"max,omitempty" jsonschema:"minimum=1" jsonschema_description:"most nodes; default: desired"`

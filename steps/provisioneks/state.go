@@ -76,6 +76,7 @@ type learned struct {
 	cluster     *ekstypes.Cluster
 	providerARN string
 	planeZones  []string // zones that EKS wants the control plane in, once it has refused others; empty: any
+	releases    sync.Map // newest release by its public parameter
 	roleMade    sync.Map // role name -> time.Time it was made or changed
 	made        sync.Map // ID of a resource that this run has made
 }

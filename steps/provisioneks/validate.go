@@ -13,6 +13,9 @@ import (
 
 const zonesByDefault = 3
 
+// retentions are the numbers of days that CloudWatch Logs knows.
+var retentions = []int32{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
+
 // SetDefaults fills in what a tag cannot say.
 func (s *Spec) SetDefaults() {
 	n := &s.Network
@@ -95,6 +98,10 @@ func (s *Spec) Validate() []spec.Problem {
 		if !slices.Contains(known, ekstypes.LogType(l)) {
 			add(spec.Index("logging", i), "", "expected one of %v, got %q", known, l)
 		}
+	}
+	if d := s.LogRetentionDays; d != 0 && !slices.Contains(retentions, d) {
+		add("logRetentionDays", fmt.Sprintf("take %d, the next one", retentions[slices.IndexFunc(retentions, func(r int32) bool { return r > d || r == retentions[len(retentions)-1] })]),
+			"CloudWatch Logs keeps for one of %v days, got %d", retentions, d)
 	}
 	names := map[string]bool{}
 	for i, g := range s.NodeGroups {
@@ -207,6 +214,7 @@ func (g NodeGroup) check(at string, add adder) {
 	case g.AMIType != "" && g.LaunchTemplate.ImageID != "":
 		add(spec.Join(at, "amiType"), "leave amiType out", "cannot be given together with launchTemplate.imageId")
 	}
+	g.checkRelease(at, add)
 	g.LaunchTemplate.check(spec.Join(at, "launchTemplate"), add)
 	if g.UpdateConfig.MaxUnavailable > 0 && g.UpdateConfig.MaxUnavailablePercentage > 0 {
 		add(spec.Join(at, "updateConfig"), "keep one of the two", "maxUnavailable and maxUnavailablePercentage exclude each other")
