@@ -2,6 +2,7 @@ package aws
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -77,7 +78,11 @@ func (c *Cloud) putRetention(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.retention = integer(req.body, "retentionInDays", 0)
+	days := integer(req.body, "retentionInDays", 0)
+	if !slices.Contains([]int{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}, days) {
+		return nil, fail("InvalidParameterException", "1 validation error detected: Value '%d' at 'retentionInDays' failed to satisfy constraint: Member must satisfy enum value set", days)
+	}
+	g.retention = days
 	return nil, nil
 }
 

@@ -80,6 +80,9 @@ func lives() []life {
 	tokens := append(slices.Clone(small), agent, stage{"bind-irsa", podRole})
 	theirs := []stage{{"provision-eks", "{name: blog, existing: true}"}, {"bind-irsa", roleYAML}, {"install-addon", addonYAML}}
 	own := []stage{{"bind-irsa", ownYAML}}
+	gateways := func(nat string) []stage {
+		return []stage{{"provision-eks", "{name: blog, network: {nat: " + nat + "}}"}}
+	}
 	network := func(more string) []stage {
 		return []stage{{"provision-eks", "{name: blog, network: {vpcTags: {net: shared}, subnetTags: {tier: nodes}}, nodeGroups: [{name: main, instanceTypes: [t3.small], launchTemplate: {imageId: ami-0123456789abcdef0" + more + "}}]}"}}
 	}
@@ -94,6 +97,7 @@ func lives() []life {
 		{name: "theirs", phases: []phase{{name: "create", stages: theirs, before: somebodyElsesCluster}, {name: "again", stages: theirs, before: addonFailed}, {name: "down", stages: theirs, down: true}}},
 		{name: "pods", phases: []phase{{name: "create", stages: pods, before: somebodyElsesRole}, {name: "repair", stages: pods, before: otherAssociation}, {name: "back to IRSA", stages: tokens}, {name: "pods again", stages: pods}, {name: "down", stages: pods, down: true}}},
 		{name: "their network", phases: []phase{{name: "create", stages: network(""), before: somebodyElsesNetwork}, {name: "user data", stages: network(`, userData: "#!/bin/sh\n"`)}, {name: "down", stages: network(""), down: true}}},
+		{name: "NAT", phases: []phase{{name: "one", stages: gateways("single")}, {name: "one a zone", stages: gateways("per-az")}, {name: "none", stages: gateways("none")}}},
 		{name: "no NAT", phases: []phase{{name: "create", stages: small}, {name: "down", stages: small, down: true}}},
 	}
 }

@@ -100,6 +100,11 @@ func (s *state) checkChanges(ctx context.Context, c *ekstypes.Cluster) ([]error,
 	if err != nil && !cloud.IsDenied(err) {
 		return nil, err
 	}
+	homes, err := s.checkHomes(ctx)
+	if err != nil && !cloud.IsDenied(err) {
+		return nil, err
+	}
+	problems = append(problems, homes...)
 	for field, check := range map[string]func(context.Context) ([]error, error){"endpoint.publicCIDRs": s.checkReach, "kmsKeyArn": s.checkKey} {
 		if !owned.Of(s.clusterDrift(c), field) {
 			continue

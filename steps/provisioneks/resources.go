@@ -82,7 +82,7 @@ func (s *state) network() []resource {
 			rs = append(rs, association(t, sub))
 		}
 	}
-	return rs
+	return append(rs, s.retiredNetwork()...)
 }
 
 // wayOutOf lists what a node needs to reach the world: without it EKS waits 20 minutes for nodes that cannot join.

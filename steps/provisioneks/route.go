@@ -161,16 +161,27 @@ func association(p *tablePart, sub *subnetPart) resource {
 		}
 		return nil
 	}
+	needs := []string{reconcile.ID(kindTable, p.name), reconcile.ID(kindSubnet, sub.name)}
+	if p.public || p.nat != nil { // a subnet that comes from another table finds its way out there
+		needs = append(needs, reconcile.ID(kindRoute, p.name))
+	}
 	return resource{
-		Kind: kindAssociation, Name: sub.name, Needs: []string{reconcile.ID(kindTable, p.name), reconcile.ID(kindSubnet, sub.name)},
+		Kind: kindAssociation, Name: sub.name, Needs: needs,
+		Update: func(ctx context.Context, s *state, _ []string) error {
+			defer s.look.tables.Changed()
+			return s.moveSubnet(ctx, p, sub)
+		},
 		Observe: func(ctx context.Context, s *state) (status, error) {
 			t, err := s.findTable(ctx, id, p.name)
-			if err != nil || t == nil || sub.id == "" {
+			if err != nil || sub.id == "" {
 				return absent, err
+			}
+			if t == nil { // planned
+				return s.associatedElsewhere(ctx, p, sub)
 			}
 			a := in(*t)
 			if a == nil {
-				return absent, nil
+				return s.associatedElsewhere(ctx, p, sub)
 			}
 			ready := a.AssociationState == nil || !slices.Contains([]ec2types.RouteTableAssociationStateCode{"associating"}, a.AssociationState.State)
 			return status{Exists: true, Ready: ready, ID: aws.ToString(a.RouteTableAssociationId)}, nil
@@ -186,4 +197,18 @@ func association(p *tablePart, sub *subnetPart) resource {
 			})
 		},
 	}
+}
+
+// associatedElsewhere is the status of a subnet that is not with its table p.
+func (s *state) associatedElsewhere(ctx context.Context, p *tablePart, sub *subnetPart) (status, error) {
+	if s.down {
+		return absent, nil
+	}
+	a, name, err := s.elsewhere(ctx, "elsewhere "+sub.name, p.name, sub)
+	if err != nil || a == nil {
+		return absent, err
+	}
+	var d owned.Drift
+	d.Mend("routeTable", name, p.name)
+	return status{Exists: true, Ready: true, ID: aws.ToString(a.RouteTableAssociationId), Drift: d}, nil
 }

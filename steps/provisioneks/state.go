@@ -61,6 +61,7 @@ type state struct {
 	lay     layout
 	open    kube.Opener       // on the way up: gives volumes of claims back; nil: nobody does
 	claimed []ec2types.Volume // those volumes
+	old     leftNetwork       // of another network.nat
 	left    []Access          // entries of ours that the spec no longer has
 	notes   []string          // for the plan
 	unseen  error             // what we may not look at, and which may hold the network

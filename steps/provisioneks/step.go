@@ -37,6 +37,7 @@ func New(open cloud.Opener, clusters kube.Opener) steps.Definition {
 const doc = "Everything is found again by its owner tags, so there is no state file, and an interrupted run carries on.\n\n" +
 	"Choices that the spec leaves open (Kubernetes version, zones, image family) are made once, when the thing is made. The desired size of a node\n" +
 	"group is set at the start only. Drift is mended where AWS can change a thing in place, and refused, with the field named, where it cannot.\n" +
+	"`network.nat` may change while nodes run, between single and per-az: each subnet gets its new way out before the old one goes.\n" +
 	"An access entry of ours whose principal left `access` is removed; entries that others made are named and left alone.\n\n" +
 	"Nothing is upgraded unless `version` names a newer one: then the control plane goes from minor version to minor version with the node groups\n" +
 	"behind it, and never back. Add-ons are stages of their own (install-addon): give them the versions that go with the new one.\n\n" +
@@ -114,7 +115,7 @@ func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*s
 	if down {
 		return s, s.adopt(ctx)
 	}
-	return s, nil
+	return s, cloud.Explain(s.leftGateways(ctx))
 }
 
 func (s *state) list(rs []resource) owned.List[state] {
