@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,26 +17,23 @@ import (
 // Belongings lists what carries the owner tag of identity and shows that a step was at work: all that costs money, networks, roles and
 // add-ons. Smaller parts (subnets, routes) are not listed: they go with the network that they are in.
 func (s *Session) Belongings(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := s.Inventory(ctx, identity)
+	all, err := beside(ctx, identity, s.Inventory, s.heldNetworks, s.heldRoles)
 	if err != nil {
 		return nil, err
 	}
-	for _, look := range []func(context.Context, string) ([]Holding, error){s.heldNetworks, s.heldRoles} {
-		some, err := look(ctx, identity)
-		if err != nil {
-			return nil, Explain(err)
-		}
-		all = append(all, some...)
-	}
-	for _, h := range slices.Clone(all) {
+	var within []look
+	for _, h := range all {
 		if h.Kind == "eks:Cluster" {
-			some, err := s.heldAddons(ctx, h.ID, identity)
-			if err != nil {
-				return nil, Explain(err)
-			}
-			all = append(all, some...)
+			within = append(within, func(ctx context.Context, identity string) ([]Holding, error) {
+				return s.heldAddons(ctx, h.ID, identity)
+			})
 		}
 	}
+	some, err := beside(ctx, identity, within...)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, some...)
 	for i := range all {
 		all[i].Region = s.Region
 	}
@@ -74,30 +70,33 @@ func (s *Session) heldRoles(ctx context.Context, identity string) ([]Holding, er
 	if err != nil {
 		return nil, err
 	}
-	var out []Holding
+	var perhaps []look
 	for _, r := range all {
 		trust, _ := url.QueryUnescape(aws.ToString(r.AssumeRolePolicyDocument)) // what cannot be read is not ours
-		if !ourName.MatchString(aws.ToString(r.RoleName)) && !strings.Contains(trust, ":oidc-provider/") && !strings.Contains(trust, "pods.eks.amazonaws.com") {
-			continue
-		}
-		tags, err := Paged(ctx, func(ctx context.Context, marker *string) ([]iamtypes.Tag, *string, error) {
-			o, err := IAM(s).ListRoleTags(ctx, &iam.ListRoleTagsInput{RoleName: r.RoleName, Marker: marker})
-			if err != nil {
-				return nil, nil, err
-			}
-			return o.Tags, o.Marker, nil
-		})
-		if IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if m := IAMTagMap(tags); m[TagIdentity] == identity {
-			out = append(out, Holding{Kind: m[TagKind], Name: m[TagName], Owner: identity, ID: aws.ToString(r.RoleName)})
+		if ourName.MatchString(aws.ToString(r.RoleName)) || strings.Contains(trust, ":oidc-provider/") || strings.Contains(trust, "pods.eks.amazonaws.com") {
+			perhaps = append(perhaps, func(ctx context.Context, identity string) ([]Holding, error) {
+				return s.heldRole(ctx, aws.ToString(r.RoleName), identity)
+			})
 		}
 	}
-	return out, nil
+	return beside(ctx, identity, perhaps...)
+}
+
+func (s *Session) heldRole(ctx context.Context, name, identity string) ([]Holding, error) {
+	tags, err := Paged(ctx, func(ctx context.Context, marker *string) ([]iamtypes.Tag, *string, error) {
+		o, err := IAM(s).ListRoleTags(ctx, &iam.ListRoleTagsInput{RoleName: &name, Marker: marker})
+		if err != nil {
+			return nil, nil, err
+		}
+		return o.Tags, o.Marker, nil
+	})
+	if err != nil && !IsNotFound(err) {
+		return nil, err
+	}
+	if m := IAMTagMap(tags); m[TagIdentity] == identity {
+		return []Holding{{Kind: m[TagKind], Name: m[TagName], Owner: identity, ID: name}}, nil
+	}
+	return nil, nil
 }
 
 func (s *Session) heldAddons(ctx context.Context, cluster, identity string) ([]Holding, error) {

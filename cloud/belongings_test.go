@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -15,11 +16,13 @@ import (
 	"pipectl.dev/steps/provisioneks"
 )
 
+const latency = 50 * time.Millisecond
+
 // A look that is refused must say which action is missing, and one that fails for a moment must give the same list: a list that lacks
 // something would be taken for the whole.
 func TestBelongingsAreToldWholeOrNotAtAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := cloudtest.New(t, emulator.Options{Seed: 82})
+		w := cloudtest.New(t, emulator.Options{Seed: 82, Latency: latency})
 		w.SeedRole("theirs", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`)
 		k := w.Kube("blog", cloudtest.Node("ip-10-0-1-5"))
 		for with, d := range map[string]steps.Definition{
@@ -46,8 +49,11 @@ func TestBelongingsAreToldWholeOrNotAtAll(t *testing.T) {
 			}
 			return strings.Join(names, "\n"), err
 		}
-		mark := w.Mark()
+		mark, began := w.Mark(), time.Now()
 		want, err := look()
+		if took := time.Since(began); took > 5*latency {
+			t.Errorf("it took %s, which is more than five calls one after the other", took)
+		}
 		if err != nil || !strings.Contains(want, "iam:Role csi") || strings.Contains(want, "theirs") {
 			t.Fatalf("%v: %s", err, want)
 		}

@@ -28,19 +28,9 @@ type Holding struct {
 // Inventory lists what costs money and carries the owner tag of identity, whatever pipeline file it came from: clusters, instances, NAT
 // gateways, addresses, volumes and snapshots.
 func (s *Session) Inventory(ctx context.Context, identity string) ([]Holding, error) {
-	looks := []func(context.Context, string) ([]Holding, error){s.heldClusters, s.heldInstances, s.heldNATs, s.heldAddresses, s.heldVolumes, s.heldSnapshots}
-	found, failed := make([][]Holding, len(looks)), make([]error, len(looks))
-	var wg sync.WaitGroup
-	for i, look := range looks {
-		wg.Go(func() { found[i], failed[i] = look(ctx, identity) })
-	}
-	wg.Wait()
-	var all []Holding
-	for i := range looks {
-		if failed[i] != nil {
-			return nil, Explain(failed[i])
-		}
-		all = append(all, found[i]...)
+	all, err := beside(ctx, identity, s.heldClusters, s.heldInstances, s.heldNATs, s.heldAddresses, s.heldVolumes, s.heldSnapshots)
+	if err != nil {
+		return nil, err
 	}
 	for i := range all {
 		all[i].Region = s.Region
@@ -49,6 +39,25 @@ func (s *Session) Inventory(ctx context.Context, identity string) ([]Holding, er
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return all, nil
+}
+
+// look lists some of what identity holds.
+type look = func(ctx context.Context, identity string) ([]Holding, error)
+
+// beside takes all looks at once and gives what they find in their order.
+func beside(ctx context.Context, identity string, looks ...look) ([]Holding, error) {
+	found, failed := make([][]Holding, len(looks)), make([]error, len(looks))
+	var wg sync.WaitGroup
+	for i, l := range looks {
+		wg.Go(func() { found[i], failed[i] = l(ctx, identity) })
+	}
+	wg.Wait()
+	for _, err := range failed {
+		if err != nil {
+			return nil, Explain(err)
+		}
+	}
+	return slices.Concat(found...), nil
 }
 
 // held makes a Holding of what carries tags of ours.

@@ -32,6 +32,7 @@ type Kube struct {
 	dynamic dynamic.Interface
 	mu      sync.Mutex
 	opens   int
+	asked   map[string]int // requests by path
 	world   *World
 	name    string
 	context string // of a kubeconfig, for a cluster that EKS does not know
@@ -85,6 +86,12 @@ func (k *Kube) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp := &http.Response{StatusCode: http.StatusOK, Request: r, Header: http.Header{"Content-Type": {"application/json"}}}
 	var body []byte
 	var err error
+	k.mu.Lock()
+	if k.asked == nil {
+		k.asked = map[string]int{}
+	}
+	k.asked[r.URL.Path]++
+	k.mu.Unlock()
 	switch r.URL.Path {
 	case "/openid/v1/jwks":
 		body, err = k.world.stand.JWKS(r.Context(), k.name)
@@ -95,6 +102,13 @@ func (k *Kube) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, err
+}
+
+// Asked counts the requests for a path of the API server so far.
+func (k *Kube) Asked(path string) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.asked[path]
 }
 
 // Node is a node that can run pods.

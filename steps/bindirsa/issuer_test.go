@@ -67,8 +67,11 @@ func TestClusterOfOnesOwnGetsAnIssuerAndAProof(t *testing.T) {
 		if err := json.Unmarshal(w.Objects("issuers")[ownDiscovery].Body, &doc); err != nil || doc["issuer"] != ownIssuer || doc["jwks_uri"] != ownIssuer+"/"+ownKeys {
 			t.Errorf("discovery document: %v %v", err, doc)
 		}
-		mark := w.Mark()
+		mark, asked := w.Mark(), k.Asked("/"+ownKeys)
 		again, err := w.Apply(t.Context(), d, in)
+		if n := k.Asked("/"+ownKeys) - asked; n != 1 {
+			t.Errorf("the keys were asked for %d times, want once for all that is published", n)
+		}
 		if _, writes := w.Count(mark); err != nil || writes != 0 || string(again) != string(raw) {
 			t.Errorf("second run: %v, %d writes, %s", err, writes, again)
 		}

@@ -27,31 +27,32 @@ type association struct {
 
 // associationsIn lists the associations of a cluster. The list alone tells neither role nor tags, so each is asked for.
 func associationsIn(ctx context.Context, s *cloud.Session, cluster string) ([]association, error) {
+	rows, err := cloud.Paged(ctx, func(ctx context.Context, token *string) ([]types.PodIdentityAssociationSummary, *string, error) {
+		o, err := cloud.EKS(s).ListPodIdentityAssociations(ctx, &eks.ListPodIdentityAssociationsInput{ClusterName: &cluster, NextToken: token})
+		if err != nil {
+			return nil, nil, err
+		}
+		return o.Associations, o.NextToken, nil
+	})
+	if cloud.IsNotFound(err) { // they went with their cluster
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
 	var out []association
-	in := &eks.ListPodIdentityAssociationsInput{ClusterName: &cluster}
-	for {
-		page, err := cloud.EKS(s).ListPodIdentityAssociations(ctx, in)
-		if cloud.IsNotFound(err) { // they went with their cluster
-			return nil, nil
+	for _, row := range rows {
+		d, err := cloud.EKS(s).DescribePodIdentityAssociation(ctx, &eks.DescribePodIdentityAssociationInput{ClusterName: &cluster, AssociationId: row.AssociationId})
+		if cloud.IsNotFound(err) {
+			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		for _, row := range page.Associations {
-			d, err := cloud.EKS(s).DescribePodIdentityAssociation(ctx, &eks.DescribePodIdentityAssociationInput{ClusterName: &cluster, AssociationId: row.AssociationId})
-			if cloud.IsNotFound(err) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			a := d.Association
-			out = append(out, association{aws.ToString(a.AssociationId), aws.ToString(a.AssociationArn), aws.ToString(a.Namespace), aws.ToString(a.ServiceAccount), aws.ToString(a.RoleArn), a.Tags})
-		}
-		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
-			return out, nil
-		}
+		a := d.Association
+		out = append(out, association{aws.ToString(a.AssociationId), aws.ToString(a.AssociationArn), aws.ToString(a.Namespace), aws.ToString(a.ServiceAccount), aws.ToString(a.RoleArn), a.Tags})
 	}
+	return out, nil
 }
 
 func (s *state) associationName(namespace, account string) string {

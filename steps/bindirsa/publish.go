@@ -34,7 +34,7 @@ func (s *state) object(path string, needs ...string) resource {
 	key, bucket := i.key(s.region(), path), s.aws.Bucket(i.Bucket, "")
 	var etag string
 	write := func(ctx context.Context, s *state) error {
-		want, err := s.wantedDocuments(ctx)
+		want, err := s.documents.Get(ctx, "write "+path)
 		if err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func (s *state) object(path string, needs ...string) resource {
 			if s.down {
 				return st, nil
 			}
-			want, err := s.wantedDocuments(ctx)
+			want, err := s.documents.Get(ctx, "see "+path)
 			if err != nil {
 				return st, err
 			}

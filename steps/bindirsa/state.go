@@ -63,7 +63,8 @@ type state struct {
 	attached *cloud.Look[[]string] // ARNs of the role's managed policies
 	inlined  *cloud.Look[[]string] // names of its inline policies
 
-	associations *cloud.Look[[]association] // of the cluster
+	associations *cloud.Look[[]association]     // of the cluster
+	documents    *cloud.Look[map[string][]byte] // by path, as they should be published
 }
 
 // name is that of the role, which must not depend on the cluster: down finds the role when the cluster is gone.
@@ -78,24 +79,23 @@ func (s *state) name() string {
 // looked prepares what several resources read of the role.
 func (s *state) looked() {
 	s.attached = &cloud.Look[[]string]{Fetch: func(ctx context.Context) ([]string, error) {
-		var arns []string
-		in := &iam.ListAttachedRolePoliciesInput{RoleName: aws.String(s.name())}
-		for {
-			o, err := cloud.IAM(s.aws).ListAttachedRolePolicies(ctx, in)
-			if cloud.IsNotFound(err) {
-				return nil, nil
-			}
+		attached, err := cloud.Paged(ctx, func(ctx context.Context, marker *string) ([]types.AttachedPolicy, *string, error) {
+			o, err := cloud.IAM(s.aws).ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: aws.String(s.name()), Marker: marker})
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
-			for _, p := range o.AttachedPolicies {
-				arns = append(arns, aws.ToString(p.PolicyArn))
-			}
-			if in.Marker = o.Marker; aws.ToString(in.Marker) == "" {
-				return arns, nil
-			}
+			return o.AttachedPolicies, o.Marker, nil
+		})
+		var arns []string
+		for _, p := range attached {
+			arns = append(arns, aws.ToString(p.PolicyArn))
 		}
+		if cloud.IsNotFound(err) {
+			return nil, nil
+		}
+		return arns, err
 	}}
+	s.documents = &cloud.Look[map[string][]byte]{Fetch: s.wantedDocuments}
 	s.associations = &cloud.Look[[]association]{Fetch: func(ctx context.Context) ([]association, error) {
 		if s.spec.Cluster.EKS == nil {
 			return nil, nil
@@ -103,14 +103,17 @@ func (s *state) looked() {
 		return associationsIn(ctx, s.aws, s.spec.Cluster.EKS.Name)
 	}}
 	s.inlined = &cloud.Look[[]string]{Fetch: func(ctx context.Context) ([]string, error) {
-		o, err := cloud.IAM(s.aws).ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: aws.String(s.name())})
+		names, err := cloud.Paged(ctx, func(ctx context.Context, marker *string) ([]string, *string, error) {
+			o, err := cloud.IAM(s.aws).ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: aws.String(s.name()), Marker: marker})
+			if err != nil {
+				return nil, nil, err
+			}
+			return o.PolicyNames, o.Marker, nil
+		})
 		if cloud.IsNotFound(err) {
 			return nil, nil
 		}
-		if err != nil {
-			return nil, err
-		}
-		return o.PolicyNames, nil
+		return names, err
 	}}
 }
 
