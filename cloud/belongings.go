@@ -10,23 +10,24 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 )
 
-// Belongings lists what carries the owner tag of identity and shows that a step was at work: all that costs money, networks, roles and
-// add-ons. Smaller parts (subnets, routes) are not listed: they go with the network that they are in.
+// Belongings lists what carries the owner tag of identity and shows that a step was at work: all that costs money, networks, roles, OIDC
+// providers, and add-ons and Pod Identity associations of its clusters. Smaller parts (subnets, routes) are not listed: they go with the network that they are in.
 func (s *Session) Belongings(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := beside(ctx, identity, s.Inventory, s.heldNetworks, s.heldRoles)
+	all, err := beside(ctx, identity, s.Inventory, s.heldNetworks, s.heldRoles, s.heldIssuers)
 	if err != nil {
 		return nil, err
 	}
 	var within []look
 	for _, h := range all {
 		if h.Kind == "eks:Cluster" {
-			within = append(within, func(ctx context.Context, identity string) ([]Holding, error) {
-				return s.heldAddons(ctx, h.ID, identity)
-			})
+			for _, in := range []func(ctx context.Context, cluster, identity string) ([]Holding, error){s.heldAddons, s.heldAssociations} {
+				within = append(within, func(ctx context.Context, identity string) ([]Holding, error) { return in(ctx, h.ID, identity) })
+			}
 		}
 	}
 	some, err := beside(ctx, identity, within...)
@@ -124,4 +125,56 @@ func (s *Session) heldAddons(ctx context.Context, cluster, identity string) ([]H
 		}
 	}
 	return out, nil
+}
+
+func (s *Session) heldAssociations(ctx context.Context, cluster, identity string) ([]Holding, error) {
+	rows, err := Paged(ctx, func(ctx context.Context, token *string) ([]ekstypes.PodIdentityAssociationSummary, *string, error) {
+		o, err := EKS(s).ListPodIdentityAssociations(ctx, &eks.ListPodIdentityAssociationsInput{ClusterName: &cluster, NextToken: token})
+		if err != nil {
+			return nil, nil, err
+		}
+		return o.Associations, o.NextToken, nil
+	})
+	if err != nil && !IsNotFound(err) {
+		return nil, err
+	}
+	var out []Holding
+	for _, row := range rows {
+		o, err := EKS(s).DescribePodIdentityAssociation(ctx, &eks.DescribePodIdentityAssociationInput{ClusterName: &cluster, AssociationId: row.AssociationId})
+		if IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if t := o.Association.Tags; t[TagIdentity] == identity {
+			out = append(out, Holding{Kind: t[TagKind], Name: t[TagName], Owner: identity, ID: aws.ToString(row.AssociationId)})
+		}
+	}
+	return out, nil
+}
+
+// heldIssuers looks at the tags of all OIDC providers, of which an account has at most a hundred: a list does not tell them.
+func (s *Session) heldIssuers(ctx context.Context, identity string) ([]Holding, error) {
+	o, err := IAM(s).ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
+	if err != nil {
+		return nil, err
+	}
+	var each []look
+	for _, p := range o.OpenIDConnectProviderList {
+		each = append(each, func(ctx context.Context, identity string) ([]Holding, error) {
+			o, err := IAM(s).GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: p.Arn})
+			if IsNotFound(err) {
+				return nil, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			if t := IAMTagMap(o.Tags); t[TagIdentity] == identity {
+				return []Holding{{Kind: t[TagKind], Name: t[TagName], Owner: identity, ID: aws.ToString(p.Arn)}}, nil
+			}
+			return nil, nil
+		})
+	}
+	return beside(ctx, identity, each...)
 }

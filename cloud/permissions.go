@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -13,8 +14,9 @@ import (
 )
 
 // Allowed asks IAM whether the caller may do all of actions, and gives one error that names those it may not. An action is tried on any
-// resource first, then on what it will meet: policies may be held to names and tags of ours. That IAM may not be asked is a note.
-func (s *Session) Allowed(ctx context.Context, env steps.Env, actions []string) (found, err error) {
+// resource first, then on what it will meet: policies may be held to names and tags of ours. on gives the ARN of that where it is not one of
+// the usual kind, else "". That IAM may not be asked is a note.
+func (s *Session) Allowed(ctx context.Context, env steps.Env, actions []string, on ...func(action string) string) (found, err error) {
 	const what = "permissions"
 	who, err := s.Identify(ctx)
 	if err != nil {
@@ -34,7 +36,11 @@ func (s *Session) Allowed(ctx context.Context, env steps.Env, actions []string) 
 	}
 	var missing []string
 	for _, action := range denied {
-		still, err := s.simulate(ctx, who, []string{action}, s.resourceOf(who, action), ownerContext(env))
+		resource := s.resourceOf(who, action)
+		for _, f := range on {
+			resource = cmp.Or(f(action), resource)
+		}
+		still, err := s.simulate(ctx, who, []string{action}, resource, ownerContext(env))
 		if err != nil {
 			return nil, err
 		}

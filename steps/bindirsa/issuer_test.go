@@ -186,3 +186,37 @@ func TestIssuerIsCheckedAtLoad(t *testing.T) {
 		})
 	}
 }
+
+func TestPublisherWhoMayNotIsToldBeforeTheFirstWrite(t *testing.T) {
+	const user = "arn:aws:iam::111122223333:user/rehearsal"
+	may := []string{"sts:*", "servicequotas:*", "iam:SimulatePrincipalPolicy", "iam:Get*", "iam:List*", "iam:Tag*", "iam:Create*", "iam:Delete*", "iam:Update*", "iam:Put*", "iam:Attach*", "iam:Detach*", "iam:Add*", "s3:GetObject"}
+	for name, c := range map[string]struct {
+		policy []string
+		want   string
+	}{
+		"the bucket":   {append(slices.Clone(may), "s3:DeleteObject"), "s3:PutObject"},
+		"the provider": {append(slices.DeleteFunc(slices.Clone(may), func(a string) bool { return a == "iam:Add*" }), "s3:*"), "iam:AddClientIDToOpenIDConnectProvider"},
+		"nothing":      {append(slices.Clone(may), "s3:*"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := cloudtest.New(t, emulator.Options{Seed: 42, Policies: map[string][]string{user: c.policy}})
+				if err := errors.Join(w.MakeBucket("issuers"), w.Publish("issuers", ownDiscovery, ownKeys)); err != nil {
+					t.Fatal(err)
+				}
+				k := w.Kube("mine")
+				k.SelfManaged("kubeadm", ownIssuer)
+				err := bindirsa.New(w.Open, k.Open).Preflight(t.Context(), w.Env(), cloudtest.Input(t, own))
+				if c.want == "" {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				if e := steps.Classify(err); err == nil || e.Category.ExitCode() != 11 || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("got %v, want exit 11 and %s named", err, c.want)
+				}
+			})
+		})
+	}
+}

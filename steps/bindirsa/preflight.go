@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
@@ -27,6 +28,27 @@ var actions = []string{"eks:DescribeCluster", "iam:AttachRolePolicy", "iam:Creat
 var podActions = []string{"eks:CreatePodIdentityAssociation", "eks:DeletePodIdentityAssociation", "eks:DescribeAddon", "eks:DescribePodIdentityAssociation",
 	"eks:ListPodIdentityAssociations", "eks:TagResource", "eks:UpdatePodIdentityAssociation", "iam:PassRole"}
 
+// issuerActions are what publishing the issuer of a cluster that EKS does not run needs besides.
+var issuerActions = []string{"iam:AddClientIDToOpenIDConnectProvider", "iam:CreateOpenIDConnectProvider", "iam:DeleteOpenIDConnectProvider", "iam:TagOpenIDConnectProvider",
+	"s3:DeleteObject", "s3:GetObject", "s3:PutObject"}
+
+// meets is what actions on an issuer that is not EKS's will meet.
+func (s *state) meets(action string) string {
+	switch i := s.spec.Issuer; {
+	case i == nil:
+	case strings.Contains(action, "OpenIDConnect"):
+		like := &state{caller: s.caller, issuer: s.ownIssuer()}
+		return like.providerARN()
+	case strings.HasPrefix(action, "s3:"):
+		return "arn:" + s.caller.Partition + ":s3:::" + i.Bucket + "/" + i.key(s.region(), keysPath)
+	}
+	return ""
+}
+
+func without(actions []string, not string) []string {
+	return slices.DeleteFunc(slices.Clone(actions), func(a string) bool { return a == not })
+}
+
 // Preflight tells early what IAM would refuse: a trust policy that is too long, too many policies, a role too many, a caller who may not.
 func (st step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 	session, err := st.aws(ctx, sp.region(env))
@@ -45,14 +67,19 @@ func (st step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 		}
 		problems = append(problems, problem)
 	}
-	if sp.Issuer != nil { // what IAM would be asked about is issuers and roles of EKS: here a missing permission shows at its call
-		return errors.Join(problems...)
+	needed := slices.Clone(actions)
+	switch {
+	case sp.PodIdentity:
+		needed = append(needed, podActions...)
+	case s.publishes():
+		needed = append(without(needed, "eks:DescribeCluster"), issuerActions...)
+	case sp.Issuer != nil:
+		needed = without(needed, "eks:DescribeCluster")
 	}
-	needed := actions
-	if sp.PodIdentity {
-		needed = append(slices.Clone(actions), podActions...)
+	if s.caller, err = session.Identify(ctx); err != nil {
+		return err
 	}
-	denied, err := session.Allowed(ctx, env, needed)
+	denied, err := session.Allowed(ctx, env, needed, s.meets)
 	if err != nil {
 		return cloud.Explain(err)
 	}

@@ -20,11 +20,27 @@ func (s *state) publishes() bool { return s.spec.Issuer != nil && s.spec.Issuer.
 // published are the issuer's two objects and its OIDC provider in IAM, which comes last: IAM may look at the objects.
 func (s *state) published() []resource {
 	if !s.publishes() {
-		return nil
+		return s.relied()
 	}
 	keys := s.object(keysPath)
 	doc := s.object(discoveryPath, keys.ID())
 	return []resource{keys, doc, s.provider(keys.ID(), doc.ID())}
+}
+
+// relied is the issuer that another stage or tool publishes. It stands in the plan, so that nobody takes it for one without a use.
+func (s *state) relied() []resource {
+	if s.spec.Issuer == nil || s.down {
+		return nil
+	}
+	r := s.provider()
+	see := r.Observe
+	r.Create, r.Update, r.Delete = func(ctx context.Context, s *state) error { return s.providerExists(ctx) }, nil, nil
+	r.Observe = func(ctx context.Context, s *state) (status, error) {
+		st, err := see(ctx, s)
+		st.Drift = nil // the publisher's business
+		return st, err
+	}
+	return []resource{r}
 }
 
 // object is one of the two documents in the bucket. One that somebody else wrote does as well while it says the same; it is neither

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"pipectl.dev/cloud"
@@ -54,9 +55,30 @@ func New(aws cloud.Opener, k kube.Opener) steps.Definition {
 	}, step{aws, k})
 }
 
-// least names a role, whatever cluster and service accounts it was for: the role is found by its name alone.
+// least names a role, whatever cluster and service accounts it was for: the role is found by its name alone. An association is known by its
+// cluster and service account, and an issuer by its URL where that tells the bucket, as S3's own do.
 func least(kind, name string) (steps.Least, bool) {
-	return steps.Least{With: fmt.Sprintf("{roleName: %q, cluster: null, serviceAccounts: null}", name), Partial: []string{"cluster", "serviceAccounts"}}, kind == kindRole && !strings.Contains(name, "/")
+	partial := []string{"cluster", "serviceAccounts"}
+	switch kind {
+	case kindRole:
+		return steps.Least{With: fmt.Sprintf("{roleName: %q, cluster: null, serviceAccounts: null}", name), Partial: partial}, !strings.Contains(name, "/")
+	case kindAssociation:
+		part := strings.Split(name, "/")
+		if len(part) != 3 {
+			return steps.Least{}, false
+		}
+		// The role is found by its own tags: "-" is none of ours.
+		return steps.Least{With: fmt.Sprintf("{cluster: {eks: {name: %q, region: null}}, podIdentity: true, roleName: \"-\", serviceAccounts: [{namespace: %q, name: %q}]}", part[0], part[1], part[2]),
+			Partial: []string{"cluster.eks.region"}}, true
+	case kindProvider:
+		u, err := url.Parse("https://" + name)
+		if err != nil || !pathStyle(u) {
+			return steps.Least{}, false
+		}
+		bucket, _, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
+		return steps.Least{With: fmt.Sprintf("{issuer: {bucket: %q, url: %q}, cluster: null, serviceAccounts: null}", bucket, u.String()), Partial: partial}, bucket != ""
+	}
+	return steps.Least{}, false
 }
 
 func (st step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Outputs], error) {

@@ -38,6 +38,21 @@ func TestTheLeastSpecRemovesAllOfAUse(t *testing.T) {
 		apply("bind-irsa", "{"+cluster+"serviceAccounts: [{namespace: a, name: goes}]}")
 		apply("bind-irsa", "{"+cluster+"roleName: named, serviceAccounts: [{namespace: b, name: goes}]}")
 		apply("install-addon", "{"+cluster+"name: aws-ebs-csi-driver}")
+		apply("install-addon", "{"+cluster+"name: eks-pod-identity-agent}")
+		apply("bind-irsa", "{"+cluster+"roleName: pods-goes, podIdentity: true, serviceAccounts: [{namespace: c, name: goes}]}")
+		if err := errors.Join(w.MakeBucket("issuers"), w.Publish("issuers", ".well-known/openid-configuration", "openid/v1/jwks")); err != nil {
+			t.Fatal(err)
+		}
+		kubeadm := w.Kube("mine")
+		kubeadm.SelfManaged("kubeadm", "https://s3.ap-northeast-2.amazonaws.com/issuers")
+		for _, d := range catalog.All(catalog.Deps{AWS: w.Open, Kube: kubeadm.Open}) {
+			if d.Name == "bind-irsa" {
+				in := cloudtest.Input(t, "{cluster: {context: kubeadm}, issuer: {bucket: issuers}, roleName: own-goes, serviceAccounts: [{namespace: default, name: backup}]}")
+				if _, err := w.Apply(t.Context(), d, in); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 
 		s, err := w.Open(t.Context(), "")
 		if err != nil {
@@ -54,7 +69,7 @@ func TestTheLeastSpecRemovesAllOfAUse(t *testing.T) {
 					continue
 				}
 				least, ok := d.Least(h.Kind, h.Name)
-				goes := strings.HasPrefix(h.Name, "old") || strings.Contains(h.Name, "goes") || h.Name == "named" || h.Kind == "eks:Addon" || d.Data
+				goes := strings.HasPrefix(h.Name, "old") || strings.Contains(h.Name, "goes") || h.Kind == "iam:IssuerProvider" || h.Name == "named" || h.Kind == "eks:Addon" || d.Data
 				if key := d.Name + " " + least.With; ok && goes && !slices.Contains(removed, key) {
 					removed = append(removed, key)
 					in := cloudtest.Input(t, least.With)
@@ -65,8 +80,11 @@ func TestTheLeastSpecRemovesAllOfAUse(t *testing.T) {
 				}
 			}
 		}
-		if len(removed) != 5 {
-			t.Errorf("uses found: %q, want a cluster, two roles, an add-on and a volume", removed)
+		if objects := w.Objects("issuers"); len(objects) != 0 {
+			t.Errorf("the issuer's documents are left: %v", objects)
+		}
+		if len(removed) != 10 {
+			t.Errorf("%d uses found: %q, want a cluster, four roles, an association, an issuer, two add-ons and a volume", len(removed), removed)
 		}
 		if got := w.Owned(); !slices.Equal(got, want) {
 			t.Errorf("left %q\nwant %q", got, want)

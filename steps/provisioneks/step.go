@@ -50,7 +50,8 @@ const doc = "Everything is found again by its owner tags, so there is no state f
 func least(kind, name string) (steps.Least, bool) {
 	cluster, _, part := strings.Cut(name, "/")
 	whole := slices.Contains([]string{kindCluster, kindVPC, kindIGW, kindOIDC}, kind)
-	if kind == kindClaimed || kind == "eks:Addon" || cluster == "" || !part && !whole {
+	others := slices.Contains([]string{kindClaimed, "eks:Addon", "eks:PodIdentityAssociation", "iam:IssuerProvider"}, kind) // of other steps
+	if others || cluster == "" || !part && !whole {
 		return steps.Least{}, false
 	}
 	return steps.Least{With: fmt.Sprintf("{name: %q}", cluster)}, true
