@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
@@ -207,15 +208,22 @@ func (s *state) role() resource {
 			if s.spec.PermissionsBoundary != "" {
 				in.PermissionsBoundary = &s.spec.PermissionsBoundary
 			}
-			_, err := cloud.IAM(s.aws).CreateRole(ctx, in)
-			if cloud.IsExists(err) { // our own call, sent twice after a lost answer
-				return nil
-			}
-			return err
+			return s.aws.Retry(ctx, time.Minute, unseenPrincipal, func(ctx context.Context) error {
+				_, err := cloud.IAM(s.aws).CreateRole(ctx, in)
+				if cloud.IsExists(err) { // our own call, sent twice after a lost answer
+					return nil
+				}
+				return err
+			})
 		},
 		Update: func(ctx context.Context, s *state, drift []string) error { return s.mendRole(ctx, name, drift) },
 		Delete: func(ctx context.Context, s *state) error { return s.aws.DeleteRole(ctx, name) },
 	}
+}
+
+// unseenPrincipal reports a trust policy whose principal, made a moment ago, IAM does not see yet. One that does not exist reads the same.
+func unseenPrincipal(err error) bool {
+	return cloud.Code(err) == "MalformedPolicyDocument" && cloud.Says(err, "Invalid principal in policy")
 }
 
 // seeRole also finds the trust that a re-created cluster has made stale: its issuer is a new one, the role's name is not.
@@ -317,7 +325,10 @@ func (s *state) mendRole(ctx context.Context, name string, drift []string) error
 		}
 	}
 	if owned.Of(drift, "trust") {
-		_, err := cloud.IAM(s.aws).UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: aws.String(s.trustWith(s.trusted))})
+		err := s.aws.Retry(ctx, time.Minute, unseenPrincipal, func(ctx context.Context) error {
+			_, err := cloud.IAM(s.aws).UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: aws.String(s.trustWith(s.trusted))})
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -178,6 +179,29 @@ func TestWildcardsAreRefusedUnlessAskedFor(t *testing.T) {
 			if len(ps) != 1 || !strings.Contains(ps.Error(), c.want) {
 				t.Errorf("got %v, want %q", ps, c.want)
 			}
+		})
+	}
+}
+
+// IAM takes a moment to see a provider that was made a moment ago; one that does not exist it never sees, which must not take long to tell.
+func TestPrincipalThatIAMDoesNotSeeYetIsWaitedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		times int
+		fails bool
+	}{"it is seen after a while": {4, false}, "it is never seen": {-1, true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, k := world(t, emulator.Options{Seed: 24})
+				w.AddFault(emulator.Fault{Service: "iam", Action: "CreateRole", Kind: "refuse", Code: "MalformedPolicyDocument", Message: `Invalid principal in policy: "FEDERATED":"arn:aws:iam::111122223333:oidc-provider/x"`, Times: c.times})
+				start := time.Now()
+				_, err := w.Apply(t.Context(), bindirsa.New(w.Open, k.Open), cloudtest.Input(t, csi))
+				if (err != nil) != c.fails || c.fails && !strings.Contains(err.Error(), "Invalid principal") {
+					t.Errorf("got %v", err)
+				}
+				if took := time.Since(start); took > 2*time.Minute {
+					t.Errorf("it took %s", took)
+				}
+			})
 		})
 	}
 }

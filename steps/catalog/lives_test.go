@@ -97,7 +97,7 @@ func lives() []life {
 		{name: "theirs", phases: []phase{{name: "create", stages: theirs, before: somebodyElsesCluster}, {name: "again", stages: theirs, before: addonFailed}, {name: "down", stages: theirs, down: true}}},
 		{name: "pods", phases: []phase{{name: "create", stages: pods, before: somebodyElsesRole}, {name: "repair", stages: pods, before: otherAssociation}, {name: "back to IRSA", stages: tokens}, {name: "pods again", stages: pods}, {name: "down", stages: pods, down: true}}},
 		{name: "their network", phases: []phase{{name: "create", stages: network(""), before: somebodyElsesNetwork}, {name: "user data", stages: network(`, userData: "#!/bin/sh\n"`)}, {name: "down", stages: network(""), down: true}}},
-		{name: "NAT", phases: []phase{{name: "one", stages: gateways("single")}, {name: "one a zone", stages: gateways("per-az")}, {name: "none", stages: gateways("none")}}},
+		{name: "NAT", phases: []phase{{name: "one a zone", stages: gateways("per-az")}, {name: "one", stages: gateways("single")}, {name: "none", stages: gateways("none")}}},
 		{name: "no NAT", phases: []phase{{name: "create", stages: small}, {name: "down", stages: small, down: true}}},
 	}
 }

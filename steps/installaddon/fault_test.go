@@ -1,13 +1,16 @@
 package installaddon_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/cloudtest"
 	emulator "pipectl.dev/rehearsal/aws"
 	"pipectl.dev/steps"
@@ -85,4 +88,50 @@ func TestConflictWithAnotherToolIsExplained(t *testing.T) {
 			t.Errorf("got %v, hints %q", err, e.Hints)
 		}
 	})
+}
+
+// EKS calls an add-on DEGRADED that does not run yet, and looks again only after a quarter of an hour: that is no failure, and what stays
+// so is told with EKS's own reasons.
+func TestDegradedMayPassAndIsToldWhenItDoesNot(t *testing.T) {
+	for name, passes := range map[string]bool{"the role is trusted in time": true, "it never is": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, d, text := world(t, emulator.Options{Seed: 30})
+				s, err := w.Open(t.Context(), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				role, trust := strings.TrimSpace(text[strings.LastIndex(text, "/")+1:]), ""
+				was, err := cloud.IAM(s).GetRole(t.Context(), &iam.GetRoleInput{RoleName: &role})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if trust, err = url.QueryUnescape(*was.Role.AssumeRolePolicyDocument); err != nil {
+					t.Fatal(err)
+				}
+				set := func(doc string) {
+					if _, err := cloud.IAM(s).UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{RoleName: &role, PolicyDocument: &doc}); err != nil {
+						t.Error(err)
+					}
+				}
+				set(strings.Replace(trust, "ebs-csi-controller-sa", "another", 1))
+				time.Sleep(time.Minute) // until IAM has spread it
+				go func() {
+					if time.Sleep(5 * time.Minute); passes {
+						set(trust)
+					}
+				}()
+				start := time.Now()
+				raw, err := w.Apply(t.Context(), d, cloudtest.Input(t, text))
+				if passes {
+					if out := decode(t, raw, err); out.Status != "ACTIVE" || time.Since(start) < 5*time.Minute {
+						t.Errorf("got %+v after %s", out, time.Since(start))
+					}
+				} else if err == nil || !strings.Contains(err.Error(), "DEGRADED") && !strings.Contains(err.Error(), "InsufficientNumberOfReplicas") {
+					t.Errorf("got %v, want EKS's reason", err)
+				}
+				w.NoDuplicates(t)
+			})
+		})
+	}
 }
