@@ -45,10 +45,6 @@ func (s *state) meets(action string) string {
 	return ""
 }
 
-func without(actions []string, not string) []string {
-	return slices.DeleteFunc(slices.Clone(actions), func(a string) bool { return a == not })
-}
-
 // Preflight tells early what IAM would refuse: a trust policy that is too long, too many policies, a role too many, a caller who may not.
 func (st step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 	session, err := st.aws(ctx, sp.region(env))
@@ -71,10 +67,10 @@ func (st step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 	switch {
 	case sp.PodIdentity:
 		needed = append(needed, podActions...)
-	case s.publishes():
-		needed = append(without(needed, "eks:DescribeCluster"), issuerActions...)
+	case s.publishes(): // of roles, a missing permission shows at its call
+		needed = issuerActions
 	case sp.Issuer != nil:
-		needed = without(needed, "eks:DescribeCluster")
+		return errors.Join(problems...)
 	}
 	if s.caller, err = session.Identify(ctx); err != nil {
 		return err
