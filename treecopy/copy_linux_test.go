@@ -397,6 +397,38 @@ func TestTheRootCanBeLeftAsItIs(t *testing.T) {
 	}
 }
 
+func TestACopyIsTrustedWhileItIsAsItWasReadBack(t *testing.T) {
+	src, dst := tree(t, map[string]string{"a": "1"})
+	o := Options{KeepRoot: true, Manifest: filepath.Join(dst, ManifestName)}
+	trusted := func() bool {
+		t.Helper()
+		m, err := ReadMarker(dst)
+		must(t, err)
+		return m.Trusted()
+	}
+	if MarkVerified(dst) == nil {
+		t.Error("marked what is no copy")
+	}
+	copyOK(t, src, dst, o)
+	if trusted() {
+		t.Error("trusted before it was read back")
+	}
+	must(t, MarkVerified(dst))
+	copyOK(t, src, dst, o) // copies nothing
+	if !trusted() {
+		t.Error("not trusted after it was read back")
+	}
+	must(t, os.WriteFile(filepath.Join(src, "b"), []byte("2"), 0o600))
+	copyOK(t, src, dst, o)
+	if trusted() {
+		t.Error("trusted with a new file that nobody read back")
+	}
+	copyOK(t, src, dst, Options{KeepRoot: true})
+	if MarkVerified(dst) == nil {
+		t.Error("marked a pass without a manifest")
+	}
+}
+
 func TestRunIDsAndHashesAreChecked(t *testing.T) {
 	src, dst := tree(t, nil)
 	for name, o := range map[string]Options{

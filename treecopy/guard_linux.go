@@ -105,7 +105,7 @@ func (e *engine) judgeMarker(old, next *Marker) error {
 		}
 	}
 	e.owned = !old.Shared
-	next.Shared, next.Last = old.Shared, old.Last
+	next.Shared, next.Last, next.Verified = old.Shared, old.Last, old.Verified
 	if old.State == MarkerComplete {
 		next.Last = &old.Done
 		return nil

@@ -22,6 +22,28 @@ type Marker struct {
 	Shared bool `json:"shared,omitempty"`
 	// Last is the newest pass that was complete, kept while another one runs.
 	Last *Done `json:"last,omitempty"`
+	// Verified is the ManifestHash of the newest state that was read back, see MarkVerified.
+	Verified string `json:"verified,omitempty"`
+}
+
+// Trusted says that the newest pass was complete and that what it left was read back. Else no later pass can be content with verifying
+// what it writes itself.
+func (m *Marker) Trusted() bool {
+	return m.State == MarkerComplete && m.ManifestHash != "" && m.Verified == m.ManifestHash
+}
+
+// MarkVerified records in the marker of a target that the copy was read back as its manifest has it. The target must not have changed
+// since. It is an error where the newest pass was not complete or wrote no manifest.
+func MarkVerified(dir string) error {
+	m, err := ReadMarker(dir)
+	if err != nil {
+		return err
+	}
+	if m.State != MarkerComplete || m.ManifestHash == "" {
+		return fmt.Errorf("%s: no complete copy with a manifest", dir)
+	}
+	m.Verified = m.ManifestHash
+	return m.write(dir)
 }
 
 // Done describes one pass.

@@ -233,6 +233,18 @@ func (m *mission) retire(ctx context.Context) error {
 	return m.clean(ctx)
 }
 
+// cleanLate removes what a run that ended between the move and its clean-up left: a second chance. The third is finalize's, and down's for
+// what is billed.
+func (m *mission) cleanLate(ctx context.Context) error {
+	if m.source != nil {
+		return m.clean(ctx)
+	}
+	if err := m.dropAll(ctx); err != nil {
+		m.env.Note("left behind and billed: " + err.Error())
+	}
+	return nil
+}
+
 // clean removes what only the mover needed. The record stays: verify and rollback read it.
 func (m *mission) clean(ctx context.Context) error {
 	name, ns := m.move.cutJob(), m.move.Source.Namespace
@@ -245,8 +257,11 @@ func (m *mission) clean(ctx context.Context) error {
 	err = errors.Join(err, m.dropAll(ctx))
 	err = errors.Join(err, m.source.DeleteJobAccount(ctx, grants(m.move, name, m.env.Identity)))
 	argo := "argocd"
-	if m.migrate != nil {
+	switch {
+	case m.migrate != nil:
 		argo = m.migrate.ArgoCD
+	case m.verify != nil:
+		argo = m.verify.ArgoCD
 	}
 	objs, oerr := argoGrant(argo, name, ns, m.env.Identity)
 	err = errors.Join(err, oerr)

@@ -68,8 +68,8 @@ func (m *mission) execNew(ctx context.Context, x op) error {
 	case opCompare:
 		return m.compare(ctx)
 	case opVerified:
-		if err := m.dropAll(ctx); err != nil { // a second chance; down is the third
-			m.env.Note("left behind and billed: " + err.Error())
+		if err := m.cleanLate(ctx); err != nil {
+			return err
 		}
 		return m.tag(ctx, Verified, map[string]string{tagChecked: m.checked().tag()})
 	case opFinalized:

@@ -52,17 +52,15 @@ func (c *cut) catchUp(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, delta.Close(), os.Remove(delta.Name())) }()
-	o := precopy{args: c.args, log: c.log}.options(c.ahead.root, true)
+	p, trusted := c.copying(), trusted(c.ahead.root)
+	o := p.options(c.ahead.root, true)
 	o.Tracker, o.DeltaManifest = c.ahead.tracker, delta.Name()
 	rep, err := treecopy.Copy(ctx, c.args.Source, c.ahead.root, o)
 	if err != nil {
 		return copyError(err)
 	}
 	c.log.Info("caught up", "files", rep.Seen.Files, "copied", rep.Copied.Files, "seconds", rep.Seconds, "tracking", string(c.ahead.tracker.Method()))
-	if err := c.verifyDelta(ctx, c.ahead.root, delta.Name()); err != nil { // the last pass verifies only what it writes itself
-		return err
-	}
-	return nil
+	return p.readBack(ctx, c.ahead.root, delta.Name(), trusted) // the last pass verifies only what it writes itself
 }
 
 // target is the mounted target and how to let go of it: what was prepared, or mounted now.

@@ -61,7 +61,7 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 		}
 	}
 	res.Notes = append(res.Notes, oldAddresses(root)...)
-	if err := p.verify(ctx, root); err != nil {
+	if err := p.readBack(ctx, root, "", false); err != nil {
 		return res, err
 	}
 	if err := p.setRoot(root); err != nil {
@@ -111,7 +111,7 @@ func (p precopy) final(ctx context.Context, root string) (*finalPass, error) {
 	defer func() { _ = delta.Close(); _ = os.Remove(delta.Name()) }() // goes with the pod in any case
 	o := p.options(root, false)
 	o.DeltaManifest = delta.Name()
-	cutOff := unfinished(root)
+	trusted := trusted(root)
 	rep, err := p.pass(ctx, root, o)
 	if err != nil {
 		return nil, copyError(err)
@@ -122,21 +122,30 @@ func (p precopy) final(ctx context.Context, root string) (*finalPass, error) {
 		return nil, err
 	}
 	began = time.Now()
-	check := func() error { return verifyDelta(ctx, root, delta.Name(), p.args.Exclude) }
-	if cutOff || p.far.resumed() { // the delta does not have what was written before
-		check = func() error { return p.verify(ctx, root) }
-	}
-	if err := check(); err != nil {
+	if err := p.readBack(ctx, root, delta.Name(), trusted && !p.far.resumed()); err != nil {
 		return nil, err
 	}
 	f.Verify = time.Since(began).Seconds()
 	return f, p.setRoot(root)
 }
 
-// unfinished says that an earlier pass was cut off.
-func unfinished(root string) bool {
+// trusted says that all that a volume holds was read back, see treecopy.Marker.Trusted.
+func trusted(root string) bool {
 	m, err := treecopy.ReadMarker(root)
-	return err != nil || m.State != treecopy.MarkerComplete
+	return err == nil && m.Trusted()
+}
+
+// readBack verifies what a pass wrote, as its delta has it. Where what was there before is not trusted it verifies everything: a pass that
+// was cut off wrote files that the delta of the next one does not have.
+func (p precopy) readBack(ctx context.Context, root, delta string, trusted bool) error {
+	check := p.verify
+	if trusted {
+		check = func(ctx context.Context, root string) error { return verifyDelta(ctx, root, delta, p.args.Exclude) }
+	}
+	if err := check(ctx, root); err != nil {
+		return err
+	}
+	return treecopy.MarkVerified(root)
 }
 
 func (p precopy) options(root string, live bool) treecopy.Options {

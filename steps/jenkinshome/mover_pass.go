@@ -41,9 +41,10 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 		return errors.Join(err, release())
 	}
 	defer func() { err = errors.Join(err, delta.Close(), os.Remove(delta.Name())) }()
+	trusted := trusted(root)
 	err = c.timed(&d.Copy, func() error { return c.final(ctx, root, delta.Name()) })
 	if err == nil {
-		err = c.timed(&d.Verify, func() error { return c.verifyDelta(ctx, root, delta.Name()) })
+		err = c.timed(&d.Verify, func() error { return c.copying().readBack(ctx, root, delta.Name(), trusted) })
 	}
 	if err == nil {
 		err = setRoot(c.args, root)
@@ -55,7 +56,7 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 }
 
 func (c *cut) final(ctx context.Context, root, delta string) error {
-	p := precopy{args: c.args, log: c.log}
+	p := c.copying()
 	o := p.options(root, false)
 	o.DeltaManifest, o.Tracker = delta, c.ahead.tracker
 	rep, err := treecopy.Copy(ctx, c.args.Source, root, o)
@@ -85,9 +86,8 @@ func unchanged(second *treecopy.Report) error {
 	return nil
 }
 
-func (c *cut) verifyDelta(ctx context.Context, root, delta string) error {
-	return verifyDelta(ctx, root, delta, c.args.Exclude)
-}
+// copying is what copies and verifies for a cut-over.
+func (c *cut) copying() precopy { return precopy{args: c.args, log: c.log} }
 
 // verifyDelta reads back what one pass wrote.
 func verifyDelta(ctx context.Context, root, delta string, exclude []string) error {
