@@ -351,19 +351,16 @@ func (m *mission) dropAll(ctx context.Context) error {
 	return errors.Join(m.dropClones(ctx), m.dropSnapshots(ctx, ""))
 }
 
-// lastCopy is the last pass of routes that have it made by the orchestrator.
+// lastCopy is the last pass of routes that have it made by the orchestrator: the mover has stopped Jenkins, and waits.
 func (m *mission) lastCopy(ctx context.Context) error {
+	find, pass := m.diskAgain, m.snapshotPass
 	switch m.move.Route {
 	case routeSnapshot:
-		return m.lastSnapshot(ctx)
 	case routeStream:
-		return m.lastStream(ctx)
+		find, pass = m.receiverAgain, m.streamPass
+	default:
+		return nil
 	}
-	return nil
-}
-
-// lastSnapshot is the last pass of route snapshot: the mover has stopped Jenkins and flushed the disk, and waits.
-func (m *mission) lastSnapshot(ctx context.Context) error {
 	if err := m.rec.reload(ctx); err != nil {
 		return err
 	}
@@ -372,19 +369,19 @@ func (m *mission) lastSnapshot(ctx context.Context) error {
 	}
 	began := time.Now()
 	if m.disk.Instance == "" {
-		if err := m.diskAgain(ctx); err != nil {
+		if err := find(ctx); err != nil {
 			return err
 		}
 	}
 	if err := m.attach(ctx); err != nil {
 		return err
 	}
-	res, err := m.snapshotPass(ctx, true)
+	res, err := pass(ctx, true)
 	if err != nil {
 		return err
 	}
 	if res.Final == nil {
-		return errors.New("copy from a snapshot: the mover told no hash")
+		return fmt.Errorf("last pass of route %s: the mover told no hash", m.move.Route)
 	}
 	m.last = res.Final
 	m.last.Copy = time.Since(began).Seconds() - m.last.Verify

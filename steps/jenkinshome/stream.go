@@ -184,35 +184,13 @@ func withKeys(p corev1.PodSpec, secret string) corev1.PodSpec {
 	return p
 }
 
-// lastStream is the last pass of route stream: the mover has stopped Jenkins, serves the home, and waits.
-func (m *mission) lastStream(ctx context.Context) error {
-	if err := m.rec.reload(ctx); err != nil {
-		return err
-	}
-	if m.rec.Phase != Copied || m.rec.Abort {
-		return errLookAgain
-	}
-	began := time.Now()
-	if m.disk.Instance == "" {
-		d, err := m.copier(ctx, sourceDisk{})
-		if err != nil {
-			return err
-		}
+// receiverAgain finds an instance that can receive, after another run had found one.
+func (m *mission) receiverAgain(ctx context.Context) error {
+	d, err := m.copier(ctx, sourceDisk{})
+	if err == nil {
 		m.disk, m.move.Source.InstanceID, m.move.Source.Node = d, d.Instance, d.Node
 	}
-	if err := m.attach(ctx); err != nil {
-		return err
-	}
-	res, err := m.streamPass(ctx, true)
-	if err != nil {
-		return err
-	}
-	if res.Final == nil {
-		return errors.New("copy over a stream: the mover told no hash")
-	}
-	m.last = res.Final
-	m.last.Copy = time.Since(began).Seconds() - m.last.Verify
-	return nil
+	return err
 }
 
 // dropCopier ends the mover that copies, and its keys with it.
