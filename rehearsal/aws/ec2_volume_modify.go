@@ -51,9 +51,13 @@ func (c *Cloud) modifyVolume(req *request) (any, error) {
 }
 
 func modificationNodes(v *volume, m modification) []node {
-	return []node{el("volumeId", v.id), el("modificationState", m.state), el("progress", m.progress), el("startTime", m.started),
+	nodes := []node{el("volumeId", v.id), el("modificationState", m.state), el("progress", m.progress), el("startTime", m.started),
 		el("originalSize", m.from.size), el("originalIops", m.from.iops), el("originalThroughput", m.from.throughput), el("originalVolumeType", m.from.typ),
 		el("targetSize", m.to.size), el("targetIops", m.to.iops), el("targetThroughput", m.to.throughput), el("targetVolumeType", m.to.typ)}
+	if !m.ended.IsZero() {
+		nodes = append(nodes, el("endTime", m.ended))
+	}
+	return nodes
 }
 
 func (c *Cloud) describeVolumesModifications(req *request) (any, error) {
