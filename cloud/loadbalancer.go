@@ -6,7 +6,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing"
+	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing/types"
 	elbv2 "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	elbv2types "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 )
 
 // LoadBalancer is one that controllers of a Kubernetes cluster made, classic or not.
@@ -65,25 +67,25 @@ const tagPage = 20
 func (s *Session) newerBalancers(ctx context.Context, cluster, vpc string) ([]LoadBalancer, error) {
 	byARN := map[string]LoadBalancer{}
 	var arns []string
-	in := &elbv2.DescribeLoadBalancersInput{}
-	for {
-		o, err := ELBv2(s).DescribeLoadBalancers(ctx, in)
+	all, err := Paged(ctx, func(ctx context.Context, marker *string) ([]elbv2types.LoadBalancer, *string, error) {
+		o, err := ELBv2(s).DescribeLoadBalancers(ctx, &elbv2.DescribeLoadBalancersInput{Marker: marker})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, b := range o.LoadBalancers {
-			if aws.ToString(b.VpcId) != vpc {
-				continue
-			}
-			l := LoadBalancer{Name: aws.ToString(b.LoadBalancerName), ARN: aws.ToString(b.LoadBalancerArn), Kind: string(b.Type), Groups: b.SecurityGroups}
-			if b.State != nil {
-				l.State = string(b.State.Code)
-			}
-			byARN[l.ARN], arns = l, append(arns, l.ARN)
+		return o.LoadBalancers, o.NextMarker, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range all {
+		if aws.ToString(b.VpcId) != vpc {
+			continue
 		}
-		if in.Marker = o.NextMarker; aws.ToString(in.Marker) == "" {
-			break
+		l := LoadBalancer{Name: aws.ToString(b.LoadBalancerName), ARN: aws.ToString(b.LoadBalancerArn), Kind: string(b.Type), Groups: b.SecurityGroups}
+		if b.State != nil {
+			l.State = string(b.State.Code)
 		}
+		byARN[l.ARN], arns = l, append(arns, l.ARN)
 	}
 	tags, err := s.balancerTags(ctx, arns)
 	if err != nil {
@@ -121,20 +123,20 @@ func (s *Session) balancerTags(ctx context.Context, arns []string) (map[string]m
 func (s *Session) classicBalancers(ctx context.Context, cluster, vpc string) ([]LoadBalancer, error) {
 	byName := map[string]LoadBalancer{}
 	var names []string
-	in := &elb.DescribeLoadBalancersInput{}
-	for {
-		o, err := ELB(s).DescribeLoadBalancers(ctx, in)
+	all, err := Paged(ctx, func(ctx context.Context, marker *string) ([]elbtypes.LoadBalancerDescription, *string, error) {
+		o, err := ELB(s).DescribeLoadBalancers(ctx, &elb.DescribeLoadBalancersInput{Marker: marker})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, b := range o.LoadBalancerDescriptions {
-			if aws.ToString(b.VPCId) == vpc {
-				l := LoadBalancer{Name: aws.ToString(b.LoadBalancerName), Kind: "classic", Groups: b.SecurityGroups}
-				byName[l.Name], names = l, append(names, l.Name)
-			}
-		}
-		if in.Marker = o.NextMarker; aws.ToString(in.Marker) == "" {
-			break
+		return o.LoadBalancerDescriptions, o.NextMarker, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range all {
+		if aws.ToString(b.VPCId) == vpc {
+			l := LoadBalancer{Name: aws.ToString(b.LoadBalancerName), Kind: "classic", Groups: b.SecurityGroups}
+			byName[l.Name], names = l, append(names, l.Name)
 		}
 	}
 	var out []LoadBalancer
@@ -174,19 +176,19 @@ func (s *Session) DeleteLoadBalancer(ctx context.Context, l LoadBalancer) error 
 // by their own tags, so that a run that was killed after it removed a load balancer leaves none behind.
 func (s *Session) TargetGroups(ctx context.Context, cluster, vpc string) ([]string, error) {
 	var lone []string
-	in := &elbv2.DescribeTargetGroupsInput{}
-	for {
-		o, err := ELBv2(s).DescribeTargetGroups(ctx, in)
+	all, err := Paged(ctx, func(ctx context.Context, marker *string) ([]elbv2types.TargetGroup, *string, error) {
+		o, err := ELBv2(s).DescribeTargetGroups(ctx, &elbv2.DescribeTargetGroupsInput{Marker: marker})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, g := range o.TargetGroups {
-			if aws.ToString(g.VpcId) == vpc && len(g.LoadBalancerArns) == 0 {
-				lone = append(lone, aws.ToString(g.TargetGroupArn))
-			}
-		}
-		if in.Marker = o.NextMarker; aws.ToString(in.Marker) == "" {
-			break
+		return o.TargetGroups, o.NextMarker, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range all {
+		if aws.ToString(g.VpcId) == vpc && len(g.LoadBalancerArns) == 0 {
+			lone = append(lone, aws.ToString(g.TargetGroupArn))
 		}
 	}
 	tags, err := s.balancerTags(ctx, lone)
