@@ -42,22 +42,29 @@ func TestABuildMovesTheJenkinsThatItBelongsTo(t *testing.T) {
 	})
 }
 
+// agentEnds is a move by a build whose agent ends with its controller, at a phase of the Job.
+func (s *stage) agentEnds(t *testing.T, at moverOp) PrecopyOutputs {
+	t.Helper()
+	pre, err := s.precopy(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.onAgent(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.on(string(at), cancel)
+	if _, err := s.migrate(ctx, pre.Move, "run-1"); err == nil {
+		t.Fatal("a run whose agent ended succeeds")
+	}
+	return pre
+}
+
 // TestTheStageIsTakenUpAgainAfterItsAgentEnded lets the agent end with its controller, at each phase from there on: the Job goes on, and
 // another run, which is no build of that Jenkins, finishes what was begun.
 func TestTheStageIsTakenUpAgainAfterItsAgentEnded(t *testing.T) {
 	for _, at := range []moverOp{doStop, doAwaitEnd, doLastPass, doAwaitAck} {
 		t.Run(string(at), func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *stage) {
-				pre, err := s.precopy(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				s.onAgent(t)
-				ctx, cancel := context.WithCancel(t.Context())
-				s.on(string(at), cancel)
-				if _, err := s.migrate(ctx, pre.Move, "run-1"); err == nil {
-					t.Fatal("a run whose agent ended succeeds")
-				}
+				pre := s.agentEnds(t, at)
 				time.Sleep(3 * time.Minute) // the Job goes on; nobody has started the old Jenkins again yet
 				if s.state() != Cutting || s.oldRuns() {
 					t.Fatalf("state %s, old runs: %v", s.state(), s.oldRuns())
@@ -78,16 +85,7 @@ func TestTheStageIsTakenUpAgainAfterItsAgentEnded(t *testing.T) {
 
 func TestNobodyTakesItUpAndTheOldJenkinsRunsAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
-		pre, err := s.precopy(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.onAgent(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		s.on(string(doLastPass), cancel)
-		if _, err := s.migrate(ctx, pre.Move, "run-1"); err == nil {
-			t.Fatal("a run whose agent ended succeeds")
-		}
+		s.agentEnds(t, doLastPass)
 		time.Sleep(20 * time.Minute)
 		if !s.oldRuns() {
 			t.Error("the old Jenkins stays down")
