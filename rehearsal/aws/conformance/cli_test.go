@@ -45,7 +45,8 @@ func ask(t *testing.T, c client, endpoint string) []answer {
 	}
 	cmd := exec.Command(venv(t, "python"), "shapes.py")
 	var stdout, stderr bytes.Buffer
-	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.env, bytes.NewReader(in), &stdout, &stderr
+	cmd.Env = append(c.env, "AWS_MAX_ATTEMPTS=1") // an answer of 500 is a finding
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("shapes.py: %v\n%s", err, &stderr)
 	}

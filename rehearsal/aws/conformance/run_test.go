@@ -96,7 +96,7 @@ func newClient(t *testing.T, endpoint string) client {
 		"AWS_ENDPOINT_URL="+endpoint, "AWS_REGION="+emulator.FixtureRegion, "AWS_DEFAULT_REGION="+emulator.FixtureRegion,
 		"AWS_ACCESS_KEY_ID="+emulator.FixtureAccessKey, "AWS_SECRET_ACCESS_KEY="+emulator.FixtureSecretKey,
 		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "AWS_EC2_METADATA_DISABLED=true",
-		"AWS_MAX_ATTEMPTS=1", "PIPECTL_SPEED=1000", "HOME="+dir, "NO_COLOR=1")}
+		"PIPECTL_SPEED=1000", "HOME="+dir, "NO_COLOR=1")}
 }
 
 // pipectl runs one verb on the pipeline and gives what it wrote to stdout.
