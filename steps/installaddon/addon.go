@@ -282,26 +282,26 @@ type version struct {
 	isDefault bool
 }
 
-func versionsOf(ctx context.Context, session *cloud.Session, in *eks.DescribeAddonVersionsInput) ([]version, error) {
-	var out []version
-	for {
-		page, err := cloud.EKS(session).DescribeAddonVersions(ctx, in)
+func versionsOf(ctx context.Context, session *cloud.Session, in eks.DescribeAddonVersionsInput) ([]version, error) {
+	addons, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ekstypes.AddonInfo, *string, error) {
+		in.NextToken = t
+		o, err := cloud.EKS(session).DescribeAddonVersions(ctx, &in)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, a := range page.Addons {
-			for _, v := range a.AddonVersions {
-				x := version{name: aws.ToString(v.AddonVersion)}
-				for _, c := range v.Compatibilities {
-					x.isDefault = x.isDefault || c.DefaultVersion
-				}
-				out = append(out, x)
+		return o.Addons, o.NextToken, nil
+	})
+	var out []version
+	for _, a := range addons {
+		for _, v := range a.AddonVersions {
+			x := version{name: aws.ToString(v.AddonVersion)}
+			for _, c := range v.Compatibilities {
+				x.isDefault = x.isDefault || c.DefaultVersion
 			}
-		}
-		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
-			return out, nil
+			out = append(out, x)
 		}
 	}
+	return out, err
 }
 
 // newest is the version to propose: EKS's default when it tells one, else the first, which is the latest.

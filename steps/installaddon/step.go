@@ -84,7 +84,7 @@ func (st step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 	if err != nil {
 		return err
 	}
-	in := &eks.DescribeAddonVersionsInput{AddonName: &sp.Name}
+	in := eks.DescribeAddonVersionsInput{AddonName: &sp.Name}
 	if sp.Cluster.EKS != nil && sp.Cluster.EKS.Version != "" {
 		in.KubernetesVersion = &sp.Cluster.EKS.Version
 	}
@@ -218,7 +218,7 @@ func (s *state) lookForNewer(ctx context.Context) error {
 	if s.seen == nil || v == "" {
 		return nil
 	}
-	all, err := versionsOf(ctx, s.aws, &eks.DescribeAddonVersionsInput{AddonName: &s.spec.Name, KubernetesVersion: &v})
+	all, err := versionsOf(ctx, s.aws, eks.DescribeAddonVersionsInput{AddonName: &s.spec.Name, KubernetesVersion: &v})
 	if cloud.IsDenied(err) || len(all) == 0 {
 		return nil
 	}

@@ -3,6 +3,7 @@ package provisioneks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -31,22 +32,13 @@ func claimOf(v ec2types.Volume) string {
 }
 
 func (s *state) volumes(ctx context.Context, filters ...ec2types.Filter) ([]ec2types.Volume, error) {
-	var out []ec2types.Volume
-	in := &ec2.DescribeVolumesInput{Filters: filters}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeVolumes(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range o.Volumes {
-			if v.State != ec2types.VolumeStateDeleting && v.State != ec2types.VolumeStateDeleted {
-				out = append(out, v)
-			}
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return out, nil
-		}
-	}
+	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ec2types.Volume, *string, error) {
+		o, err := cloud.EC2(s.aws).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: filters, NextToken: t})
+		return field(o, err, func() ([]ec2types.Volume, *string) { return o.Volumes, o.NextToken })
+	})
+	return slices.DeleteFunc(all, func(v ec2types.Volume) bool {
+		return v.State == ec2types.VolumeStateDeleting || v.State == ec2types.VolumeStateDeleted
+	}), err
 }
 
 // kept are the claims' volumes that carry our tags.

@@ -106,18 +106,10 @@ func (s *state) surcharge() string {
 
 // versions are the Kubernetes versions that EKS makes clusters of.
 func (s *state) versions(ctx context.Context) ([]ekstypes.ClusterVersionInformation, error) {
-	var all []ekstypes.ClusterVersionInformation
-	in := &eks.DescribeClusterVersionsInput{}
-	for {
-		o, err := cloud.EKS(s.aws).DescribeClusterVersions(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, o.ClusterVersions...)
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return all, nil
-		}
-	}
+	return cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ekstypes.ClusterVersionInformation, *string, error) {
+		o, err := cloud.EKS(s.aws).DescribeClusterVersions(ctx, &eks.DescribeClusterVersionsInput{NextToken: t})
+		return field(o, err, func() ([]ekstypes.ClusterVersionInformation, *string) { return o.ClusterVersions, o.NextToken })
+	})
 }
 
 func defaultVersion(all []ekstypes.ClusterVersionInformation) string {

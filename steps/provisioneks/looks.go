@@ -84,21 +84,16 @@ func (s *state) describeTypes(ctx context.Context) (map[string]ec2types.Instance
 	for _, g := range s.spec.NodeGroups {
 		names = append(names, g.InstanceTypes...)
 	}
-	// By filter and not by name: one unknown name would hide all others behind an error.
-	in := &ec2.DescribeInstanceTypesInput{Filters: []ec2types.Filter{cloud.Filter("instance-type", names...)}}
+	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ec2types.InstanceTypeInfo, *string, error) {
+		// By filter and not by name: one unknown name would hide all others behind an error.
+		o, err := cloud.EC2(s.aws).DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{Filters: []ec2types.Filter{cloud.Filter("instance-type", names...)}, NextToken: t})
+		return field(o, err, func() ([]ec2types.InstanceTypeInfo, *string) { return o.InstanceTypes, o.NextToken })
+	})
 	found := map[string]ec2types.InstanceTypeInfo{}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeInstanceTypes(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range o.InstanceTypes {
-			found[string(t.InstanceType)] = t
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return found, nil
-		}
+	for _, t := range all {
+		found[string(t.InstanceType)] = t
 	}
+	return found, err
 }
 
 // pages makes a Look of a paged call.

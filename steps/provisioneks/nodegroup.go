@@ -29,21 +29,14 @@ func (s *state) describeGroup(ctx context.Context, name string) (*ekstypes.Nodeg
 
 // groupNames are all node groups of the cluster, none when there is no cluster.
 func (s *state) groupNames(ctx context.Context) ([]string, error) {
-	var all []string
-	in := &eks.ListNodegroupsInput{ClusterName: &s.spec.Name}
-	for {
-		o, err := cloud.EKS(s.aws).ListNodegroups(ctx, in)
-		if cloud.IsNotFound(err) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, o.Nodegroups...)
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return all, nil
-		}
+	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]string, *string, error) {
+		o, err := cloud.EKS(s.aws).ListNodegroups(ctx, &eks.ListNodegroupsInput{ClusterName: &s.spec.Name, NextToken: t})
+		return field(o, err, func() ([]string, *string) { return o.Nodegroups, o.NextToken })
+	})
+	if cloud.IsNotFound(err) {
+		return nil, nil
 	}
+	return all, err
 }
 
 func nodeGroup(sp Spec, p *groupPart, needs []string) resource {

@@ -96,47 +96,42 @@ func (s *state) usedVCPUs(spot bool) func(context.Context) (float64, error) {
 
 func (s *state) runningVCPUs(ctx context.Context, spot bool) (float64, error) {
 	total := 0.0
-	in := &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{cloud.Filter("instance-state-name", "pending", "running")}}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeInstances(ctx, in)
-		if err != nil {
-			return 0, err
-		}
-		for _, r := range o.Reservations {
-			for _, i := range r.Instances {
-				cores := int32(2)
-				if i.CpuOptions != nil && i.CpuOptions.CoreCount != nil {
-					cores = aws.ToInt32(i.CpuOptions.CoreCount) * max(aws.ToInt32(i.CpuOptions.ThreadsPerCore), 1)
-				}
-				if spot == (i.InstanceLifecycle == ec2types.InstanceLifecycleTypeSpot) {
-					total += float64(cores)
-				}
+	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ec2types.Reservation, *string, error) {
+		o, err := cloud.EC2(s.aws).DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{cloud.Filter("instance-state-name", "pending", "running")}, NextToken: t})
+		return field(o, err, func() ([]ec2types.Reservation, *string) { return o.Reservations, o.NextToken })
+	})
+	for _, r := range all {
+		for _, i := range r.Instances {
+			cores := int32(2)
+			if i.CpuOptions != nil && i.CpuOptions.CoreCount != nil {
+				cores = aws.ToInt32(i.CpuOptions.CoreCount) * max(aws.ToInt32(i.CpuOptions.ThreadsPerCore), 1)
+			}
+			if spot == (i.InstanceLifecycle == ec2types.InstanceLifecycleTypeSpot) {
+				total += float64(cores)
 			}
 		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return total, nil
-		}
 	}
+	return total, err
 }
 
 // usedVPCs leaves out our own, which an unfinished run may have made already.
 func (s *state) usedVPCs(ctx context.Context) (float64, error) {
+	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ec2types.Vpc, *string, error) {
+		o, err := cloud.EC2(s.aws).DescribeVpcs(ctx, &ec2.DescribeVpcsInput{NextToken: t})
+		return field(o, err, func() ([]ec2types.Vpc, *string) { return o.Vpcs, o.NextToken })
+	})
+	return notMine(s, all, kindVPC, func(v ec2types.Vpc) []ec2types.Tag { return v.Tags }), err
+}
+
+// notMine counts what is not a part of this cluster.
+func notMine[T any](s *state, all []T, kind string, tags func(T) []ec2types.Tag) float64 {
 	n := 0.0
-	in := &ec2.DescribeVpcsInput{}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeVpcs(ctx, in)
-		if err != nil {
-			return 0, err
-		}
-		for _, v := range o.Vpcs {
-			if _, ours := s.mine(v.Tags, kindVPC); !ours {
-				n++
-			}
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return n, nil
+	for _, x := range all {
+		if _, ours := s.mine(tags(x), kind); !ours {
+			n++
 		}
 	}
+	return n
 }
 
 func (s *state) usedAddresses(ctx context.Context) (float64, error) {
@@ -144,28 +139,15 @@ func (s *state) usedAddresses(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := 0.0
-	for _, a := range o.Addresses {
-		if _, ours := s.mine(a.Tags, kindEIP); !ours {
-			n++
-		}
-	}
-	return n, nil
+	return notMine(s, o.Addresses, kindEIP, func(a ec2types.Address) []ec2types.Tag { return a.Tags }), nil
 }
 
 func (s *state) usedClusters(ctx context.Context) (float64, error) {
-	n := 0.0
-	in := &eks.ListClustersInput{}
-	for {
-		o, err := cloud.EKS(s.aws).ListClusters(ctx, in)
-		if err != nil {
-			return 0, err
-		}
-		n += float64(len(o.Clusters))
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return n, nil
-		}
-	}
+	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]string, *string, error) {
+		o, err := cloud.EKS(s.aws).ListClusters(ctx, &eks.ListClustersInput{NextToken: t})
+		return field(o, err, func() ([]string, *string) { return o.Clusters, o.NextToken })
+	})
+	return float64(len(all)), err
 }
 
 func (s *state) usedProviders(ctx context.Context) (float64, error) {
@@ -178,45 +160,27 @@ func (s *state) usedProviders(ctx context.Context) (float64, error) {
 
 // usedGateways leaves out our own, like usedVPCs.
 func (s *state) usedGateways(ctx context.Context) (float64, error) {
-	n := 0.0
-	in := &ec2.DescribeInternetGatewaysInput{}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeInternetGateways(ctx, in)
-		if err != nil {
-			return 0, err
-		}
-		for _, g := range o.InternetGateways {
-			if _, ours := s.mine(g.Tags, kindIGW); !ours {
-				n++
-			}
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return n, nil
-		}
-	}
+	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ec2types.InternetGateway, *string, error) {
+		o, err := cloud.EC2(s.aws).DescribeInternetGateways(ctx, &ec2.DescribeInternetGatewaysInput{NextToken: t})
+		return field(o, err, func() ([]ec2types.InternetGateway, *string) { return o.InternetGateways, o.NextToken })
+	})
+	return notMine(s, all, kindIGW, func(g ec2types.InternetGateway) []ec2types.Tag { return g.Tags }), err
 }
 
 // usedNATs is the number in the fullest zone: which zone ours will be in may not be known yet.
 func (s *state) usedNATs(ctx context.Context) (float64, error) {
-	by := map[string]float64{}
-	subnets := map[string]string{}
-	in := &ec2.DescribeNatGatewaysInput{Filter: []ec2types.Filter{cloud.Filter("state", "pending", "available")}}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeNatGateways(ctx, in)
-		if err != nil {
-			return 0, err
-		}
-		for _, n := range o.NatGateways {
-			if _, ours := s.mine(n.Tags, kindNAT); !ours {
-				subnets[aws.ToString(n.NatGatewayId)] = aws.ToString(n.SubnetId)
-			}
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			break
+	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ec2types.NatGateway, *string, error) {
+		o, err := cloud.EC2(s.aws).DescribeNatGateways(ctx, &ec2.DescribeNatGatewaysInput{Filter: []ec2types.Filter{cloud.Filter("state", "pending", "available")}, NextToken: t})
+		return field(o, err, func() ([]ec2types.NatGateway, *string) { return o.NatGateways, o.NextToken })
+	})
+	by, subnets := map[string]float64{}, map[string]string{}
+	for _, n := range all {
+		if _, ours := s.mine(n.Tags, kindNAT); !ours {
+			subnets[aws.ToString(n.NatGatewayId)] = aws.ToString(n.SubnetId)
 		}
 	}
-	if len(subnets) == 0 {
-		return 0, nil
+	if err != nil || len(subnets) == 0 {
+		return 0, err
 	}
 	o, err := cloud.EC2(s.aws).DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: slices.Compact(slices.Sorted(maps.Values(subnets)))})
 	if err != nil {

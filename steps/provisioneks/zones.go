@@ -121,21 +121,16 @@ func (s *state) offerings(ctx context.Context) (map[string][]string, error) {
 	if len(types) == 0 {
 		return by, nil
 	}
-	in := &ec2.DescribeInstanceTypeOfferingsInput{
-		LocationType: ec2types.LocationTypeAvailabilityZone, Filters: []ec2types.Filter{cloud.Filter("instance-type", sortedCopy(types)...)},
+	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ec2types.InstanceTypeOffering, *string, error) {
+		o, err := cloud.EC2(s.aws).DescribeInstanceTypeOfferings(ctx, &ec2.DescribeInstanceTypeOfferingsInput{
+			LocationType: ec2types.LocationTypeAvailabilityZone, Filters: []ec2types.Filter{cloud.Filter("instance-type", sortedCopy(types)...)}, NextToken: t,
+		})
+		return field(o, err, func() ([]ec2types.InstanceTypeOffering, *string) { return o.InstanceTypeOfferings, o.NextToken })
+	})
+	for _, f := range all {
+		by[aws.ToString(f.Location)] = append(by[aws.ToString(f.Location)], string(f.InstanceType))
 	}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeInstanceTypeOfferings(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range o.InstanceTypeOfferings {
-			by[aws.ToString(f.Location)] = append(by[aws.ToString(f.Location)], string(f.InstanceType))
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return by, nil
-		}
-	}
+	return by, err
 }
 
 // zonesOf looks up the zones of subnets that exist, in the spec's order.
