@@ -21,6 +21,7 @@ type byCluster struct {
 	client     *kube.Client
 	control    string   // namespace of Argo CD
 	namespaces []string // of Applications
+	kept       *kept
 }
 
 func (c *byCluster) scopes() []string { return c.namespaces }
@@ -192,8 +193,18 @@ func (c *byCluster) troubles(ctx context.Context, app *argo.Application) ([]kube
 	return inOrderOf(out), ctx.Err()
 }
 
-// changes tells what is to be made. What Git declares for the others is known to Argo CD's repo server only.
-func (c *byCluster) changes(ctx context.Context, app *argo.Application) (map[key]planned, error) {
+// changes come from the last comparison, as the controller keeps it; where that cannot be read, only what is to be made is told.
+func (c *byCluster) changes(ctx context.Context, app *argo.Application) (todo map[key]planned, unseen, err error) {
+	items, unseen := c.kept.managed(ctx, app)
+	if unseen == nil {
+		return plannedOf(items), nil, nil
+	}
+	todo, err = c.toMake(ctx, app)
+	return todo, unseen, err
+}
+
+// toMake are the resources that do not exist. What Git declares for the others is known to Argo CD only.
+func (c *byCluster) toMake(ctx context.Context, app *argo.Application) (map[key]planned, error) {
 	out := map[key]planned{}
 	if !inCluster(app) {
 		return out, nil

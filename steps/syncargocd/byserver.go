@@ -256,22 +256,11 @@ func currentPods(nodes []argoserver.Node) []argoserver.Ref {
 	return out
 }
 
-// changes compares what is live with what a sync would make of it.
-func (s *byServer) changes(ctx context.Context, app *argo.Application) (map[key]planned, error) {
+// changes come from the last comparison, as argocd-server tells of it.
+func (s *byServer) changes(ctx context.Context, app *argo.Application) (todo map[key]planned, unseen, err error) {
 	items, err := s.client.ManagedResources(ctx, s.name(idOf(app)))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out := map[key]planned{}
-	for _, m := range items {
-		var live, predicted unstructured.Unstructured
-		k := key{m.Group, m.Kind, m.Namespace, m.Name}
-		switch there, wanted := live.UnmarshalJSON([]byte(m.Live)) == nil, predicted.UnmarshalJSON([]byte(m.Predicted)) == nil; {
-		case !there:
-			out[k] = planned{create: true}
-		case wanted:
-			out[k] = planned{fields: kube.Drift(&live, &predicted)}
-		}
-	}
-	return out, nil
+	return plannedOf(items), nil, nil
 }

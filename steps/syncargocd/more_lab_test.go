@@ -98,6 +98,11 @@ func TestApplicationsInAnyNamespaceAreFound(t *testing.T) {
 				t.Errorf("%s: plan afterwards: %+v", entry, p.Changes)
 			}
 		}
+		a.commit(map[string]string{"away/cm.yaml": config("c", "y")})
+		got, notes := a.drift("apps: [{name: " + name + ", namespace: " + namespace + "}]\n")
+		if !strings.Contains(got, "ConfigMap "+name+`/c: update: data.value: have "x", want "y"`) || notes != "" {
+			t.Errorf("notes %q, plan of a change:\n%s", notes, got)
+		}
 		a.fails("apps: [{name: "+name+"}]\nappear: 1s\n", "AppNotFound", "did not appear")
 	})
 }

@@ -79,9 +79,9 @@ func (x *session) plan(ctx context.Context, n id, a App) steps.Change {
 	case err != nil && !errors.Is(err, context.DeadlineExceeded):
 		c.Drift = []string{err.Error()}
 	default:
-		todo, err := x.via.changes(ctx, o.app)
-		if err != nil {
-			todo = nil // the resources are named all the same
+		todo, unseen, failed := x.via.changes(ctx, o.app)
+		if ctx.Err() == nil {
+			x.unsee(cmp.Or(failed, unseen)) // the resources are named all the same
 		}
 		c.Drift = difference(o.app, a, todo)
 		if err != nil {
@@ -92,6 +92,23 @@ func (x *session) plan(ctx context.Context, n id, a App) steps.Change {
 		}
 	}
 	return c
+}
+
+// unsee keeps why fields are not in the plan; the first reason stands for all.
+func (x *session) unsee(why error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.unseen = cmp.Or(x.unseen, why)
+}
+
+// blind is a line on what the plan does not tell; "" where it tells all.
+func (x *session) blind() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.unseen == nil {
+		return ""
+	}
+	return "the plan names resources, but not the fields that would change: " + firstLine(x.unseen.Error())
 }
 
 // difference is what a sync would change, a line a resource, or a line a field where the fields are known.

@@ -32,6 +32,7 @@ type session struct {
 	mu       sync.Mutex
 	outcomes map[id]outcome
 	broken   string // the first Application that failed, once one has
+	unseen   error  // why a plan does not name fields
 }
 
 // reach opens the way to Argo CD that the spec names.
@@ -49,7 +50,9 @@ func (s *step) reach(ctx context.Context, env steps.Env, sp Spec) (*session, err
 			}
 		}
 		x.client = client
-		x.via = &projects{transport: &byCluster{client: client, control: sp.Namespace, namespaces: namespaces}, known: map[string]*projectWindows{}}
+		compared := &kept{client: client, control: sp.Namespace}
+		x.via = &projects{transport: &byCluster{client: client, control: sp.Namespace, namespaces: namespaces, kept: compared}, known: map[string]*projectWindows{}}
+		x.close = compared.close
 		return x, nil
 	}
 	ca := []byte(sp.Server.CA)

@@ -34,8 +34,13 @@ outlived a hard refresh; so do pods without an image and crash loops, once they 
 
 There are two ways to Argo CD. cluster: its custom resources, by kubeconfig; the role needs get, list, watch and patch on
 applications.argoproj.io, and get on appprojects.argoproj.io to know sync windows beforehand. server: the REST API of argocd-server, with
-the token of an account or a project role that may get and sync the Applications. Results are the same; only by server does a plan name
-the fields that would change, and only by cluster can down stop anything.
+the token of an account or a project role that may get and sync the Applications. Results are the same; only by cluster can down stop
+anything.
+
+A plan names the fields that would change. By cluster they come from where Argo CD's controller keeps its last comparison, its Redis. That
+takes, in its namespace, get on configmap argocd-cmd-params-cm, secret argocd-redis and service argocd-redis, list on pods, and create on
+pods/portforward. Without, or where Redis is outside of that namespace or wants TLS, a plan names resources only, and a note says why.
+Values of Secrets are never in it.
 
 A sync window that is closed is exit 13, with the time it opens; nothing is left waiting in it. On a timeout only pipectl's own operation
 is stopped. An Application that does not exist yet is waited for, since an app of apps may be about to bring it.
@@ -106,6 +111,9 @@ func (s *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 	defer x.close()
 	if p.Changes, err = x.compare(ctx); err != nil {
 		return steps.Plan[Outputs]{}, err
+	}
+	if note := x.blind(); note != "" {
+		p.Forecast.Notes = append(p.Forecast.Notes, note)
 	}
 	for _, c := range p.Changes {
 		if c.Action != reconcile.Keep {

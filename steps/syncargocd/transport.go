@@ -42,8 +42,8 @@ type surroundings interface {
 	object(ctx context.Context, app *argo.Application, ref kube.ObjectRef) (*unstructured.Unstructured, error)
 	// troubles are what keeps pods of an Application's current workloads from running, as far as they can be seen.
 	troubles(ctx context.Context, app *argo.Application) ([]kube.Trouble, error)
-	// changes tells, by resource, what a sync would do to it, as far as this way can see.
-	changes(ctx context.Context, app *argo.Application) (map[key]planned, error)
+	// changes tells, by resource, what a sync would do to it. unseen is why the fields are not among that.
+	changes(ctx context.Context, app *argo.Application) (todo map[key]planned, unseen, err error)
 }
 
 // planned is what a sync would do to a resource that is there in another form, or not at all.
