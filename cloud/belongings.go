@@ -61,13 +61,7 @@ var ourName = regexp.MustCompile(`-[0-9a-f]{8}$`)
 
 // heldRoles looks at the tags of roles that may be ours by name, or by whom they trust: a list of roles does not tell their tags.
 func (s *Session) heldRoles(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := Paged(ctx, func(ctx context.Context, marker *string) ([]iamtypes.Role, *string, error) {
-		o, err := IAM(s).ListRoles(ctx, &iam.ListRolesInput{Marker: marker})
-		if err != nil {
-			return nil, nil, err
-		}
-		return o.Roles, o.Marker, nil
-	})
+	all, err := s.roles(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -107,22 +107,14 @@ func (s *Session) planeItem(ctx context.Context, version string) string {
 }
 
 func (s *Session) heldInstances(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := Paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Reservation, *string, error) {
-		o, err := EC2(s).DescribeInstances(ctx, &ec2.DescribeInstancesInput{NextToken: token, Filters: append(OwnedBy(identity), Filter("instance-state-name", "pending", "running", "stopping", "stopped"))})
-		if err != nil {
-			return nil, nil, err
-		}
-		return o.Reservations, o.NextToken, nil
-	})
+	all, err := s.Instances(ctx, append(OwnedBy(identity), Filter("instance-state-name", "pending", "running", "stopping", "stopped"))...)
 	var out []Holding
-	for _, r := range all {
-		for _, i := range r.Instances {
-			item := string(i.InstanceType)
-			if i.InstanceLifecycle == ec2types.InstanceLifecycleTypeSpot {
-				item = "spot:" + item
-			}
-			out = append(out, held(i.Tags, aws.ToString(i.InstanceId), i.LaunchTime, item, 1))
+	for _, i := range all {
+		item := string(i.InstanceType)
+		if i.InstanceLifecycle == ec2types.InstanceLifecycleTypeSpot {
+			item = "spot:" + item
 		}
+		out = append(out, held(i.Tags, aws.ToString(i.InstanceId), i.LaunchTime, item, 1))
 	}
 	return out, err
 }
@@ -156,13 +148,7 @@ func (s *Session) heldAddresses(ctx context.Context, identity string) ([]Holding
 
 // heldVolumes tells data from nodes' disks by the kind in the tag.
 func (s *Session) heldVolumes(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := Paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Volume, *string, error) {
-		o, err := EC2(s).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{NextToken: token, Filters: OwnedBy(identity)})
-		if err != nil {
-			return nil, nil, err
-		}
-		return o.Volumes, o.NextToken, nil
-	})
+	all, err := s.Volumes(ctx, OwnedBy(identity)...)
 	var out []Holding
 	for _, v := range all {
 		h := held(v.Tags, aws.ToString(v.VolumeId), v.CreateTime, string(v.VolumeType)+":gb-month", float64(aws.ToInt32(v.Size)))
@@ -173,13 +159,7 @@ func (s *Session) heldVolumes(ctx context.Context, identity string) ([]Holding, 
 }
 
 func (s *Session) heldSnapshots(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := Paged(ctx, func(ctx context.Context, token *string) ([]ec2types.Snapshot, *string, error) {
-		o, err := EC2(s).DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{NextToken: token, OwnerIds: []string{"self"}, Filters: OwnedBy(identity)})
-		if err != nil {
-			return nil, nil, err
-		}
-		return o.Snapshots, o.NextToken, nil
-	})
+	all, err := s.Snapshots(ctx, OwnedBy(identity)...)
 	var out []Holding
 	for _, x := range all {
 		h := held(x.Tags, aws.ToString(x.SnapshotId), x.StartTime, "snapshot:gb-month", float64(aws.ToInt32(x.VolumeSize)))

@@ -6,9 +6,6 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"pipectl.dev/steps"
 )
@@ -75,34 +72,16 @@ func (l Limit) amount(v float64) string {
 
 // GP3Used is the size of all gp3 volumes of the region, in TiB.
 func (s *Session) GP3Used(ctx context.Context) (float64, error) {
+	all, err := s.Volumes(ctx, Filter("volume-type", "gp3"))
 	total := 0.0
-	in := &ec2.DescribeVolumesInput{Filters: []ec2types.Filter{Filter("volume-type", "gp3")}}
-	for {
-		o, err := EC2(s).DescribeVolumes(ctx, in)
-		if err != nil {
-			return 0, err
-		}
-		for _, v := range o.Volumes {
-			total += float64(aws.ToInt32(v.Size)) / 1024
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return total, nil
-		}
+	for _, v := range all {
+		total += float64(aws.ToInt32(v.Size)) / 1024
 	}
+	return total, err
 }
 
 // Roles counts the account's roles.
 func (s *Session) Roles(ctx context.Context) (float64, error) {
-	n := 0.0
-	in := &iam.ListRolesInput{MaxItems: aws.Int32(1000)}
-	for {
-		o, err := IAM(s).ListRoles(ctx, in)
-		if err != nil {
-			return 0, err
-		}
-		n += float64(len(o.Roles))
-		if in.Marker = o.Marker; aws.ToString(in.Marker) == "" {
-			return n, nil
-		}
-	}
+	all, err := s.roles(ctx)
+	return float64(len(all)), err
 }

@@ -110,11 +110,7 @@ func (s *Session) balancerTags(ctx context.Context, arns []string) (map[string]m
 			return nil, err
 		}
 		for _, d := range o.TagDescriptions {
-			tags := map[string]string{}
-			for _, t := range d.Tags {
-				tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
-			}
-			out[aws.ToString(d.ResourceArn)] = tags
+			out[aws.ToString(d.ResourceArn)] = tagMap(d.Tags, func(t elbv2types.Tag) (key, value *string) { return t.Key, t.Value })
 		}
 	}
 	return out, nil
@@ -146,10 +142,7 @@ func (s *Session) classicBalancers(ctx context.Context, cluster, vpc string) ([]
 			return nil, err
 		}
 		for _, d := range o.TagDescriptions {
-			tags := map[string]string{}
-			for _, t := range d.Tags {
-				tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
-			}
+			tags := tagMap(d.Tags, func(t elbtypes.Tag) (key, value *string) { return t.Key, t.Value })
 			if l := byName[aws.ToString(d.LoadBalancerName)]; ofCluster(tags, cluster) {
 				l.Service = serviceOf(tags)
 				out = append(out, l)

@@ -148,30 +148,31 @@ func (l *Locks) generations(ctx context.Context, key string) ([]generation, erro
 
 // list reads the generations of all locks below dir, by the lock's path.
 func (l *Locks) list(ctx context.Context, dir string, recursive bool) (map[string][]generation, error) {
-	all := map[string][]generation{}
-	in := &ssm.GetParametersByPathInput{Path: aws.String(dir), Recursive: &recursive}
-	for {
-		o, err := SSM(l.s).GetParametersByPath(ctx, in)
+	found, err := Paged(ctx, func(ctx context.Context, token *string) ([]ssmtypes.Parameter, *string, error) {
+		o, err := SSM(l.s).GetParametersByPath(ctx, &ssm.GetParametersByPathInput{NextToken: token, Path: aws.String(dir), Recursive: &recursive})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, p := range o.Parameters {
-			g := generation{}
-			of, number := path.Split(aws.ToString(p.Name))
-			var bad error
-			if g.n, bad = strconv.Atoi(number); bad != nil {
-				continue
-			}
-			if json.Unmarshal([]byte(aws.ToString(p.Value)), &g.value) != nil {
-				g.value = lockValue{Released: true} // not ours to understand; its number is taken all the same
-			}
-			of = path.Clean(of)
-			all[of] = append(all[of], g)
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return all, nil
-		}
+		return o.Parameters, o.NextToken, nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	all := map[string][]generation{}
+	for _, p := range found {
+		g := generation{}
+		of, number := path.Split(aws.ToString(p.Name))
+		var bad error
+		if g.n, bad = strconv.Atoi(number); bad != nil {
+			continue
+		}
+		if json.Unmarshal([]byte(aws.ToString(p.Value)), &g.value) != nil {
+			g.value = lockValue{Released: true} // not ours to understand; its number is taken all the same
+		}
+		of = path.Clean(of)
+		all[of] = append(all[of], g)
+	}
+	return all, nil
 }
 
 func (l *Locks) remove(ctx context.Context, name string) error {

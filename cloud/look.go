@@ -3,8 +3,6 @@ package cloud
 import (
 	"context"
 	"sync"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Look is what one or a few Describe calls said, shared by all resources that read it: a plan fetches it once, and resources that wait
@@ -97,21 +95,4 @@ func (l *Look[T]) Peek() (value T, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last.value, l.last.began > 0
-}
-
-// Paged gathers all pages of a list. The SDK's paginators are not used: they put the client into an interface, and then the linker keeps
-// all of it.
-func Paged[T any](ctx context.Context, page func(context.Context, *string) ([]T, *string, error)) ([]T, error) {
-	var all []T
-	var token *string
-	for {
-		some, next, err := page(ctx, token)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-		if token = next; aws.ToString(token) == "" {
-			return all, nil
-		}
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,9 +41,14 @@ func EC2Tags(tags map[string]string) []ec2types.Tag {
 
 // EC2TagMap is the reverse of EC2Tags.
 func EC2TagMap(tags []ec2types.Tag) map[string]string {
+	return tagMap(tags, func(t ec2types.Tag) (key, value *string) { return t.Key, t.Value })
+}
+
+func tagMap[T any](tags []T, of func(T) (key, value *string)) map[string]string {
 	m := map[string]string{}
 	for _, t := range tags {
-		m[aws.ToString(t.Key)] = aws.ToString(t.Value)
+		key, value := of(t)
+		m[aws.ToString(key)] = aws.ToString(value)
 	}
 	return m
 }
@@ -73,21 +79,10 @@ func IAMTags(tags map[string]string) []iamtypes.Tag {
 
 // IAMTagMap is the reverse of IAMTags.
 func IAMTagMap(tags []iamtypes.Tag) map[string]string {
-	m := map[string]string{}
-	for _, t := range tags {
-		m[aws.ToString(t.Key)] = aws.ToString(t.Value)
-	}
-	return m
+	return tagMap(tags, func(t iamtypes.Tag) (key, value *string) { return t.Key, t.Value })
 }
 
-func sorted(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func sorted(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
 // ClientToken makes a create call idempotent: the same facts give the same token, at most 64 ASCII characters. The facts must hold
 // something that changes once the resource was removed (its parent's id, the run), or AWS may answer with the one that is gone.

@@ -57,25 +57,24 @@ func (s *Session) Allowed(ctx context.Context, env steps.Env, actions []string, 
 }
 
 func (s *Session) simulate(ctx context.Context, who Caller, actions []string, resource string, entries []types.ContextEntry) (denied []string, err error) {
-	in := &iam.SimulatePrincipalPolicyInput{PolicySourceArn: aws.String(who.PrincipalARN()), ActionNames: actions, ResourceArns: []string{resource}, ContextEntries: entries}
-	for {
-		o, err := IAM(s).SimulatePrincipalPolicy(ctx, in)
+	results, err := Paged(ctx, func(ctx context.Context, marker *string) ([]types.EvaluationResult, *string, error) {
+		o, err := IAM(s).SimulatePrincipalPolicy(ctx, &iam.SimulatePrincipalPolicyInput{Marker: marker,
+			PolicySourceArn: aws.String(who.PrincipalARN()), ActionNames: actions, ResourceArns: []string{resource}, ContextEntries: entries})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, r := range o.EvaluationResults {
-			// A policy with conditions that only the call itself can meet (ec2:CreateAction, iam:PassedToService) cannot be told by IAM.
-			if resource != "*" && len(r.MissingContextValues) > 0 {
-				continue
-			}
-			if r.EvalDecision != types.PolicyEvaluationDecisionTypeAllowed {
-				denied = append(denied, aws.ToString(r.EvalActionName))
-			}
+		return o.EvaluationResults, o.Marker, nil
+	})
+	for _, r := range results {
+		// A policy with conditions that only the call itself can meet (ec2:CreateAction, iam:PassedToService) cannot be told by IAM.
+		if resource != "*" && len(r.MissingContextValues) > 0 {
+			continue
 		}
-		if in.Marker = o.Marker; aws.ToString(in.Marker) == "" {
-			return denied, nil
+		if r.EvalDecision != types.PolicyEvaluationDecisionTypeAllowed {
+			denied = append(denied, aws.ToString(r.EvalActionName))
 		}
 	}
+	return denied, err
 }
 
 // resourceOf is the ARN that policies held to one kind of resource would match for action.

@@ -172,24 +172,12 @@ func (s *state) deleteAll(ctx context.Context, all []ec2types.Volume) error {
 
 // named are our live volumes whose name, as far as it concerns this volume, is wanted.
 func (s *state) named(ctx context.Context, wanted func(string) bool) ([]ec2types.Volume, error) {
-	var out []ec2types.Volume
-	in := &ec2.DescribeVolumesInput{Filters: append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagKind, kindVolume))}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeVolumes(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range o.Volumes {
-			tags := cloud.EC2TagMap(v.Tags)
-			live := v.State != ec2types.VolumeStateDeleted && v.State != ec2types.VolumeStateDeleting
-			if live && tags[cloud.TagIdentity] == s.owner && wanted(tags[cloud.TagName]) {
-				out = append(out, v)
-			}
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			return out, nil
-		}
-	}
+	all, err := s.aws.Volumes(ctx, append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagKind, kindVolume))...)
+	return slices.DeleteFunc(all, func(v ec2types.Volume) bool {
+		tags := cloud.EC2TagMap(v.Tags)
+		live := v.State != ec2types.VolumeStateDeleted && v.State != ec2types.VolumeStateDeleting
+		return !live || tags[cloud.TagIdentity] != s.owner || !wanted(tags[cloud.TagName])
+	}), err
 }
 
 func (s *state) describe(ctx context.Context, id string) (*ec2types.Volume, error) {

@@ -17,22 +17,13 @@ import (
 
 // snapshots are ours of this volume's name, newest first. They may be of an earlier volume.
 func (s *state) snapshots(ctx context.Context) ([]ec2types.Snapshot, error) {
-	var mine []ec2types.Snapshot
-	in := &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagName, s.spec.Name))}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeSnapshots(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, x := range o.Snapshots {
-			if cloud.Ours(cloud.EC2TagMap(x.Tags), s.owner, kindSnapshot, s.spec.Name) {
-				mine = append(mine, x)
-			}
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			break
-		}
+	mine, err := s.aws.Snapshots(ctx, append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagName, s.spec.Name))...)
+	if err != nil {
+		return nil, err
 	}
+	mine = slices.DeleteFunc(mine, func(x ec2types.Snapshot) bool {
+		return !cloud.Ours(cloud.EC2TagMap(x.Tags), s.owner, kindSnapshot, s.spec.Name)
+	})
 	slices.SortFunc(mine, func(a, b ec2types.Snapshot) int { return aws.ToTime(b.StartTime).Compare(aws.ToTime(a.StartTime)) })
 	return mine, nil
 }

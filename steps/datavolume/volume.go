@@ -49,23 +49,14 @@ func (s *state) zone() string { return aws.ToString(s.found.AvailabilityZone) }
 // find looks in all zones: where the volume is counts, not where the spec would have it. Of several, one that holds a finished move goes
 // before the others, then the oldest.
 func (s *state) find(ctx context.Context) (*ec2types.Volume, error) {
-	var mine []ec2types.Volume
-	in := &ec2.DescribeVolumesInput{Filters: append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagName, s.spec.Name))}
-	for {
-		o, err := cloud.EC2(s.aws).DescribeVolumes(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range o.Volumes {
-			gone := v.State == ec2types.VolumeStateDeleted || v.State == ec2types.VolumeStateDeleting && !s.down
-			if !gone && cloud.Ours(cloud.EC2TagMap(v.Tags), s.owner, kindVolume, s.spec.Name) {
-				mine = append(mine, v)
-			}
-		}
-		if in.NextToken = o.NextToken; aws.ToString(in.NextToken) == "" {
-			break
-		}
+	mine, err := s.aws.Volumes(ctx, append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagName, s.spec.Name))...)
+	if err != nil {
+		return nil, err
 	}
+	mine = slices.DeleteFunc(mine, func(v ec2types.Volume) bool {
+		gone := v.State == ec2types.VolumeStateDeleted || v.State == ec2types.VolumeStateDeleting && !s.down
+		return gone || !cloud.Ours(cloud.EC2TagMap(v.Tags), s.owner, kindVolume, s.spec.Name)
+	})
 	mine, s.copied = withoutCopied(mine)
 	if len(mine) == 0 {
 		return nil, nil

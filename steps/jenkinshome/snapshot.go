@@ -191,22 +191,13 @@ func (m *mission) mine() []types.Filter {
 }
 
 func (m *mission) snapshots(ctx context.Context) ([]types.Snapshot, error) {
-	var out []types.Snapshot
-	in := &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: m.mine()}
-	for {
-		page, err := cloud.EC2(m.aws).DescribeSnapshots(ctx, in)
-		if err != nil {
-			return nil, fmt.Errorf("snapshots: %w", cloud.Explain(err))
-		}
-		for _, s := range page.Snapshots {
-			if cloud.Ours(cloud.EC2TagMap(s.Tags), m.env.Identity.String(), kindSnapshot, m.move.VolumeID) {
-				out = append(out, s)
-			}
-		}
-		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
-			return out, nil
-		}
+	all, err := m.aws.Snapshots(ctx, m.mine()...)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots: %w", cloud.Explain(err))
 	}
+	return slices.DeleteFunc(all, func(s types.Snapshot) bool {
+		return !cloud.Ours(cloud.EC2TagMap(s.Tags), m.env.Identity.String(), kindSnapshot, m.move.VolumeID)
+	}), nil
 }
 
 // takeSnapshot takes one and waits until volumes can be made from it. Its description tells it from those that were there before: the call
@@ -290,23 +281,18 @@ func (m *mission) dropClones(ctx context.Context) error {
 			return err
 		}
 	}
-	in := &ec2.DescribeVolumesInput{Filters: m.mine()}
-	for {
-		page, err := cloud.EC2(m.aws).DescribeVolumes(ctx, in)
-		if err != nil {
-			return fmt.Errorf("volumes made from snapshots: %w", cloud.Explain(err))
-		}
-		for _, v := range page.Volumes {
-			if cloud.Ours(cloud.EC2TagMap(v.Tags), m.env.Identity.String(), kindClone, m.move.VolumeID) {
-				if err := m.dropClone(ctx, aws.ToString(v.VolumeId)); err != nil {
-					return err
-				}
+	all, err := m.aws.Volumes(ctx, m.mine()...)
+	if err != nil {
+		return fmt.Errorf("volumes made from snapshots: %w", cloud.Explain(err))
+	}
+	for _, v := range all {
+		if cloud.Ours(cloud.EC2TagMap(v.Tags), m.env.Identity.String(), kindClone, m.move.VolumeID) {
+			if err := m.dropClone(ctx, aws.ToString(v.VolumeId)); err != nil {
+				return err
 			}
 		}
-		if in.NextToken = page.NextToken; aws.ToString(in.NextToken) == "" {
-			return nil
-		}
 	}
+	return nil
 }
 
 func (m *mission) dropClone(ctx context.Context, id string) error {

@@ -193,22 +193,8 @@ func readInstance(ctx context.Context, s *cloud.Session, id string) (types.Insta
 }
 
 func instances(ctx context.Context, s *cloud.Session, f ...types.Filter) ([]types.Instance, error) {
-	in := &ec2.DescribeInstancesInput{Filters: append(f, cloud.Filter("instance-state-name", "running"))}
-	var out []types.Instance
-	for {
-		// By hand: the SDK's paginator takes the client as an interface, which keeps all 700 calls of EC2 in the binary.
-		page, err := cloud.EC2(s).DescribeInstances(ctx, in)
-		if err != nil {
-			return nil, cloud.Explain(err)
-		}
-		for _, r := range page.Reservations {
-			out = append(out, r.Instances...)
-		}
-		if aws.ToString(page.NextToken) == "" {
-			return out, nil
-		}
-		in.NextToken = page.NextToken
-	}
+	all, err := s.Instances(ctx, append(f, cloud.Filter("instance-state-name", "running"))...)
+	return all, cloud.Explain(err)
 }
 
 // instanceOf finds the EC2 instance of a node: by its providerID, else by its private address with exactly one running match, else as given.
