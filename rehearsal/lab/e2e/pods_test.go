@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,15 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	v1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 )
@@ -276,59 +271,6 @@ func followedLogs(t *testing.T, l *lab) {
 	}
 }
 
-func graceful(t *testing.T, l *lab) {
-	l.createPod(t, pod("polite", func(s *v1.PodSpec, c *v1.Container) {
-		mounted(s, c, "/data", hostPath("/polite"))
-	}, "linger", "/data/end"))
-	until(t, "process runs", func(ctx context.Context) (bool, error) {
-		return strings.Contains(l.logs(t, "polite", v1.PodLogOptions{}), "lingering"), nil
-	})
-	if err := l.client.CoreV1().Pods("default").Delete(t.Context(), "polite", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	l.gone(t, "polite")
-	if got, err := os.ReadFile(l.root("i-1", "polite/end")); err != nil || string(got) != "ended well" {
-		t.Errorf("the process wrote %q, %v", got, err)
-	}
-}
-
-func (l *lab) gone(t *testing.T, name string) {
-	t.Helper()
-	until(t, "pod "+name+" is gone", func(ctx context.Context) (bool, error) {
-		_, err := l.client.CoreV1().Pods("default").Get(ctx, name, get())
-		if apierrors.IsNotFound(err) {
-			return true, nil
-		}
-		return false, err
-	})
-}
-
-func deadline(t *testing.T, l *lab) {
-	status, ended := l.run(t, pod("slow", func(s *v1.PodSpec, c *v1.Container) {
-		s.ActiveDeadlineSeconds = pointer(int64(1))
-		mounted(s, c, "/data", v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
-	}, "linger", "/data/end"))
-	if status.Phase != v1.PodFailed || status.Reason != "DeadlineExceeded" || ended.ExitCode != 0 {
-		t.Errorf("got %s, %s, code %d", status.Phase, status.Reason, ended.ExitCode)
-	}
-}
-
-func restarts(t *testing.T, l *lab) {
-	l.createPod(t, pod("again", func(s *v1.PodSpec, _ *v1.Container) { s.RestartPolicy = v1.RestartPolicyAlways }, "fail", "stay"))
-	until(t, "second restart", func(ctx context.Context) (bool, error) {
-		got, err := l.client.CoreV1().Pods("default").Get(ctx, "again", get())
-		if err != nil || len(got.Status.ContainerStatuses) == 0 {
-			return false, err
-		}
-		c := got.Status.ContainerStatuses[0]
-		return c.RestartCount >= 1 && c.State.Waiting != nil && c.State.Waiting.Reason == "CrashLoopBackOff" &&
-			c.LastTerminationState.Terminated != nil && c.LastTerminationState.Terminated.ExitCode == 7 && got.Status.Phase == v1.PodRunning, nil
-	})
-	if got := l.logs(t, "again", v1.PodLogOptions{Previous: true}); got != "cannot stay\n" {
-		t.Errorf("previous log is %q", got)
-	}
-}
-
 func unplayed(t *testing.T, l *lab) {
 	template := func(policy v1.RestartPolicy) v1.PodTemplateSpec {
 		return v1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}},
@@ -369,126 +311,6 @@ func unplayed(t *testing.T, l *lab) {
 		job, err := l.client.BatchV1().Jobs("default").Get(ctx, "unplayed", get())
 		return err == nil && job.Status.Succeeded == 1, err
 	})
-}
-
-func waits(t *testing.T, l *lab) {
-	l.createPod(t, pod("waits", func(s *v1.PodSpec, c *v1.Container) {
-		mounted(s, c, "/late", v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "late"}}})
-	}, "show", "/late/when"))
-	until(t, "an event says why", func(ctx context.Context) (bool, error) {
-		events, err := l.client.CoreV1().Events("default").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=waits,reason=FailedMount"})
-		return err == nil && len(events.Items) > 0, err
-	})
-	got, err := l.client.CoreV1().Pods("default").Get(t.Context(), "waits", get())
-	if err != nil || got.Status.Phase != v1.PodPending {
-		t.Errorf("the pod is %s, %v", got.Status.Phase, err)
-	}
-	if _, err := l.client.CoreV1().ConfigMaps("default").Create(t.Context(), &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "late"}, Data: map[string]string{"when": "now"}}, create()); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the pod succeeds", func(ctx context.Context) (bool, error) {
-		got, err := l.client.CoreV1().Pods("default").Get(ctx, "waits", get())
-		return err == nil && got.Status.Phase == v1.PodSucceeded, err
-	})
-}
-
-func initFails(t *testing.T, l *lab) {
-	p := pod("unready", nil, "show")
-	p.Spec.InitContainers = []v1.Container{{Name: "init", Image: image, Args: []string{"fail", "begin"}}}
-	l.createPod(t, p)
-	until(t, "the pod fails", func(ctx context.Context) (bool, error) {
-		got, err := l.client.CoreV1().Pods("default").Get(ctx, "unready", get())
-		if err != nil || got.Status.Phase != v1.PodFailed {
-			return false, err
-		}
-		if s := got.Status.ContainerStatuses[0].State; s.Waiting == nil || s.Waiting.Reason != "PodInitializing" {
-			t.Errorf("the container is %+v", s)
-		}
-		return true, nil
-	})
-}
-
-func leavingNode(t *testing.T, l *lab) {
-	l.addNode(t, "n2", "i-2")
-	l.createPod(t, pod("doomed", func(s *v1.PodSpec, c *v1.Container) {
-		s.NodeSelector = map[string]string{"kubernetes.io/hostname": "n2"}
-		mounted(s, c, "/data", hostPath("/data"))
-	}, "linger", "/data/end"))
-	l.ready(t, "doomed")
-	until(t, "process runs", func(ctx context.Context) (bool, error) {
-		return strings.Contains(l.logs(t, "doomed", v1.PodLogOptions{}), "lingering"), nil
-	})
-	if code, body := l.order(t, http.MethodDelete, "/nodes/n2", nil); code != http.StatusOK {
-		t.Fatalf("DELETE /nodes/n2: %d %s", code, body)
-	}
-	l.gone(t, "doomed")
-	if _, err := l.client.CoreV1().Nodes().Get(t.Context(), "n2", get()); !apierrors.IsNotFound(err) {
-		t.Errorf("node n2: %v", err)
-	}
-	if _, err := os.Stat(l.root("i-2", "data/end")); err != nil {
-		t.Errorf("the process was not asked to end: %v", err)
-	}
-}
-
-func refusals(t *testing.T, l *lab) {
-	for _, c := range []struct {
-		method, path string
-		body         any
-		want         int
-	}{
-		{http.MethodPost, "/nodes", map[string]any{"name": "n9", "instanceID": "../x", "privateIP": "10.0.0.1"}, http.StatusBadRequest},
-		{http.MethodPost, "/nodes", map[string]any{"name": "n1", "instanceID": "i-1", "privateIP": "10.0.0.1"}, http.StatusConflict},
-		{http.MethodPost, "/nodes", map[string]any{"nodeName": "n9"}, http.StatusBadRequest},
-		{http.MethodDelete, "/nodes/n9", nil, http.StatusNotFound},
-		{http.MethodPut, "/addons/coredns", map[string]any{"active": true}, http.StatusNotFound},
-	} {
-		if code, body := l.order(t, c.method, c.path, c.body); code != c.want {
-			t.Errorf("%s %s %v: %d %s, want %d", c.method, c.path, c.body, code, body, c.want)
-		}
-	}
-	if code, body := l.order(t, http.MethodGet, "/nodes", nil); code != http.StatusOK || !strings.Contains(body, `"instanceID":"i-1"`) {
-		t.Errorf("GET /nodes: %d %s", code, body)
-	}
-}
-
-func issuer(t *testing.T, l *lab) {
-	get := l.client.Discovery().RESTClient().Get
-	data, err := get().AbsPath("/.well-known/openid-configuration").DoRaw(t.Context())
-	if err != nil || !strings.Contains(string(data), `"issuer":"https://oidc.test/id/C"`) || !strings.Contains(string(data), `"jwks_uri":"https://oidc.test/id/C/keys"`) {
-		t.Errorf("discovery document: %s, %v", data, err)
-	}
-	if data, err = get().AbsPath("/openid/v1/jwks").DoRaw(t.Context()); err != nil || !strings.Contains(string(data), `"kty":"RSA"`) {
-		t.Errorf("key set: %s, %v", data, err)
-	}
-}
-
-// review knows one token, of a user who may read secrets only because of the group.
-func review(w http.ResponseWriter, r *http.Request) {
-	var asked authenticationv1.TokenReview
-	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || r.URL.RawQuery != "cluster=c" {
-		http.Error(w, fmt.Sprint(r.URL, err), http.StatusBadRequest)
-		return
-	}
-	asked.Status = authenticationv1.TokenReviewStatus{}
-	if asked.Spec.Token == "k8s-aws-v1.good" {
-		asked.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: authenticationv1.UserInfo{Username: "arn:aws:iam::1:user/jo", Groups: []string{"system:masters"}}}
-	}
-	_ = json.NewEncoder(w).Encode(asked)
-}
-
-func reviewedToken(t *testing.T, l *lab) {
-	for token, allowed := range map[string]bool{"k8s-aws-v1.good": true, "k8s-aws-v1.bad": false} {
-		config := rest.AnonymousClientConfig(l.config)
-		config.BearerToken = token
-		client, err := kubernetes.NewForConfig(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = client.CoreV1().Secrets("kube-system").List(t.Context(), metav1.ListOptions{})
-		if allowed && err != nil || !allowed && !apierrors.IsUnauthorized(err) {
-			t.Errorf("token %s: %v", token, err)
-		}
-	}
 }
 
 func jenkinsServes(t *testing.T, l *lab) {
