@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -16,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 )
 
@@ -201,18 +203,33 @@ func (p *play) inspectClaim(ctx context.Context, after string, s stage, site *si
 	return nil
 }
 
-// inspectApps checks that Argo CD itself calls the Applications synced and healthy.
+// inspectApps checks that Argo CD itself calls the Applications synced and healthy, or does so soon: on a busy machine a pod may miss a
+// probe now and then.
 func (p *play) inspectApps(ctx context.Context, after string, s stage, site *site) error {
 	client, err := dynamic.NewForConfig(site.config)
 	if err != nil {
 		return err
 	}
 	var bad []string
-	for _, item := range items(at(&s.With, "apps")) {
+	look := func(ctx context.Context) (bool, error) {
+		bad, err = p.unwell(ctx, client, items(at(&s.With, "apps")))
+		return len(bad) == 0, err
+	}
+	if err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, time.Minute, true, look); err != nil && (ctx.Err() != nil || !wait.Interrupted(err)) {
+		return err
+	}
+	names := strings.Join(slices.Sorted(maps.Keys(p.synced)), ", ")
+	p.check(after, "Argo CD calls "+names+" synced and healthy", len(bad) == 0, strings.Join(bad, ", "))
+	return nil
+}
+
+// unwell are the Applications that are not synced and healthy. When each was synced last is kept.
+func (p *play) unwell(ctx context.Context, client dynamic.Interface, apps []*yaml.Node) (bad []string, err error) {
+	for _, item := range apps {
 		name := p.world.text(at(item, "name"))
 		app, err := client.Resource(applications).Namespace(argoNamespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		field := func(path ...string) string {
 			v, _, _ := unstructured.NestedString(app.Object, append([]string{"status"}, path...)...)
@@ -223,7 +240,5 @@ func (p *play) inspectApps(ctx context.Context, after string, s stage, site *sit
 		}
 		p.synced[name] = field("operationState", "startedAt")
 	}
-	names := strings.Join(slices.Sorted(maps.Keys(p.synced)), ", ")
-	p.check(after, "Argo CD calls "+names+" synced and healthy", len(bad) == 0, strings.Join(bad, ", "))
-	return nil
+	return bad, nil
 }
