@@ -157,3 +157,26 @@ func TestDownIsNotDoneWhileThingsOfFormerStagesCost(t *testing.T) {
 		t.Errorf("exit %d, left %v: %+v", res.ExitCode(), w.things, res.Errors)
 	}
 }
+
+// Steps keep what they would let go only with --prune, such as node groups that left a stage.
+func TestStepsKnowWhetherARunPrunes(t *testing.T) {
+	t.Parallel()
+	for _, prune := range []bool{false, true} {
+		w := newWorld()
+		told := map[string]bool{}
+		for _, verb := range []string{"plan", "apply"} {
+			w.on[verb+" ta"] = func(_ context.Context, env steps.Env) error {
+				told[verb] = env.Prune
+				return nil
+			}
+		}
+		r := runner(newMemory())
+		r.Belongings = belongings(w)
+		if res := r.Run(t.Context(), load(t, w, afterwards), engine.RunOptions{Prune: prune, Yes: true}); res.ExitCode() != 0 {
+			t.Errorf("exit %d: %+v", res.ExitCode(), res.Errors)
+		}
+		if d := cmp.Diff(map[string]bool{"plan": prune, "apply": prune}, told); d != "" {
+			t.Errorf("--prune %v (-want +got):\n%s", prune, d)
+		}
+	}
+}

@@ -38,6 +38,7 @@ type run struct {
 	journaled bool
 	executing bool // stages run: nothing is foreseen any more
 	touched   bool // the first stage was begun: from here on something may be changed
+	prunes    bool // --prune
 	cloud     wait.Meter
 
 	mu        sync.Mutex
@@ -218,7 +219,7 @@ func (x *run) setOutputs(ctx context.Context, st *state, raw json.RawMessage) er
 // env is what a step is given. Its Record ends with the work on the stage: what a step left running says is not listened to.
 func (x *run) env(st *state) steps.Env {
 	return steps.Env{
-		Identity: x.id, Stage: st.stage.Name, RunID: x.runID, Dir: x.p.Dir,
+		Identity: x.id, Stage: st.stage.Name, RunID: x.runID, Dir: x.p.Dir, Prune: x.prunes,
 		Log:    x.log.With("stage", st.stage.Name),
 		Record: func(ev steps.Event) { x.heard(st, ev) },
 		Sensitive: func(name, value string) {

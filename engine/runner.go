@@ -44,7 +44,8 @@ type RunOptions struct {
 	Yes    bool     // do not ask about the plan; stages with `confirm: ask` are still asked about
 	// Approve names stages with `confirm: ask` that may start.
 	Approve []string
-	// Prune also removes what is left of stages that the file does not have any more, but no data. It takes no selection of stages.
+	// Prune also removes what is left of stages that the file does not have any more, and of parts that stages have no more, but no data. It
+	// takes no selection of stages.
 	Prune bool
 	// Saved is a plan to apply as it is: nobody is asked, and where the file, the params or the world moved since it was made, nothing is
 	// done. Stages, From and Until are then those of its Arguments.
@@ -125,7 +126,7 @@ func (r *Runner) Run(ctx context.Context, p *Pipeline, o RunOptions) *RunResult 
 	x.open()
 	x.journaled = true
 	x.journal(ctx, entry{Event: "run_start", Verb: "run"})
-	x.turns.patience = o.LockWait
+	x.turns.patience, x.prunes = o.LockWait, o.Prune
 	defer x.free(ctx)
 	for again := true; again; {
 		again = x.turn(ctx, o)

@@ -19,6 +19,7 @@ type Env struct {
 	Log      *slog.Logger
 	Record   func(Event) // never nil; redacts secrets and adds time, sequence number, run, stage
 	Partial  []string    // paths of the spec that are not known yet, see Step
+	Prune    bool        // what left the spec goes, also where that is felt
 	// Sensitive receives the values of sensitive outputs under the names that their JSON refers to; nil drops them. Definition calls it,
 	// steps need not.
 	Sensitive func(name, value string)

@@ -33,7 +33,7 @@ func (s *state) leftAccess(ctx context.Context) error {
 	principals = slices.DeleteFunc(principals, func(arn string) bool {
 		return slices.ContainsFunc(s.spec.Access, func(a Access) bool { return a.PrincipalARN == arn })
 	})
-	entries, err := s.describeEntries(ctx, principals)
+	entries, err := besides(principals, func(arn string) (*ekstypes.AccessEntry, error) { return s.describeEntry(ctx, arn) })
 	if err != nil {
 		return cloud.Explain(err)
 	}
@@ -56,15 +56,15 @@ func (s *state) leftAccess(ctx context.Context) error {
 	return nil
 }
 
-// describeEntries asks for all at once, for there is no call that tells more than one; those that are gone meanwhile are missing.
-func (s *state) describeEntries(ctx context.Context, principals []string) ([]ekstypes.AccessEntry, error) {
-	found, errs := make([]*ekstypes.AccessEntry, len(principals)), make([]error, len(principals))
+// besides asks for all at once, where no call tells more than one; those that are gone meanwhile are missing.
+func besides[T any](names []string, describe func(string) (*T, error)) ([]T, error) {
+	found, errs := make([]*T, len(names)), make([]error, len(names))
 	var wg sync.WaitGroup
-	for i, arn := range principals {
-		wg.Go(func() { found[i], errs[i] = s.describeEntry(ctx, arn) })
+	for i, name := range names {
+		wg.Go(func() { found[i], errs[i] = describe(name) })
 	}
 	wg.Wait()
-	var out []ekstypes.AccessEntry
+	var out []T
 	for i, e := range found {
 		if errs[i] != nil {
 			return nil, errs[i]

@@ -200,9 +200,9 @@ func (s *state) checkHomes(ctx context.Context) ([]error, error) {
 	if err != nil {
 		return nil, err
 	}
-	want, remedy := "private", "write nat: none, or take the node group out of the cluster first"
+	want, remedy := "private", "write nat: none, or take the node group out of the file and `run --prune` first"
 	if s.spec.Network.NAT == "none" {
-		want, remedy = "public", "write nat: single or per-az, or take the node group out of the cluster first"
+		want, remedy = "public", "write nat: single or per-az, or take the node group out of the file and `run --prune` first"
 	}
 	var out []error
 	for _, name := range names {

@@ -42,6 +42,7 @@ func (s *state) resources() []resource {
 		}
 		rs = append(rs, launchTemplate(sp, g, tells), nodeGroup(sp, g, append(s.wayOutOf(g), append(nodeNeeds, reconcile.ID(kindTemplate, s.name(g.Name)))...)))
 	}
+	rs = append(rs, s.retiredGroups()...)
 	rs = append(rs, s.giveBack()...)
 	if sp.Kubeconfig != nil {
 		rs = append(rs, kubeconfig(sp))

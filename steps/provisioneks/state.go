@@ -63,8 +63,10 @@ type state struct {
 	claimed []ec2types.Volume // those volumes
 	old     leftNetwork       // of another network.nat
 	left    []Access          // entries of ours that the spec no longer has
-	notes   []string          // for the plan
-	unseen  error             // what we may not look at, and which may hold the network
+	// oldGroups are node groups of ours that the spec no longer has.
+	oldGroups []*leftGroup
+	notes     []string // for the plan
+	unseen    error    // what we may not look at, and which may hold the network
 
 	learned
 }

@@ -38,7 +38,9 @@ const doc = "Everything is found again by its owner tags, so there is no state f
 	"Choices that the spec leaves open (Kubernetes version, zones, image family) are made once, when the thing is made. The desired size of a node\n" +
 	"group is set at the start only. Drift is mended where AWS can change a thing in place, and refused, with the field named, where it cannot.\n" +
 	"`network.nat` may change while nodes run, between single and per-az: each subnet gets its new way out before the old one goes.\n" +
-	"An access entry of ours whose principal left `access` is removed; entries that others made are named and left alone.\n\n" +
+	"An access entry of ours whose principal left `access` is removed; entries that others made are named and left alone.\n" +
+	"A node group of ours that left `nodeGroups` stays, and is named with its price, until `pipectl run --prune`: once the groups of the file are\n" +
+	"ready its nodes are drained, and it is removed. A new name is so how instance types change without a time that has no nodes.\n\n" +
 	"Nothing is upgraded unless `version` names a newer one: then the control plane goes from minor version to minor version with the node groups\n" +
 	"behind it, and never back. Add-ons are stages of their own (install-addon): give them the versions that go with the new one.\n\n" +
 	"A zone that is full is left out of a node group that is not pinned to zones, and a zone that EKS refuses is left out of the control plane.\n\n" +
@@ -104,7 +106,7 @@ func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*s
 			left <- nil
 			return
 		}
-		left <- s.leftAccess(ctx)
+		left <- errors.Join(s.leftAccess(ctx), s.leftGroups(ctx))
 	}()
 	zones, err := s.zones(ctx)
 	if err := errors.Join(cloud.Explain(err), <-left); err != nil {
@@ -115,6 +117,9 @@ func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*s
 	}
 	if down {
 		return s, s.adopt(ctx)
+	}
+	if err := s.tellOldGroups(ctx); err != nil {
+		return nil, err
 	}
 	return s, cloud.Explain(s.leftGateways(ctx))
 }

@@ -69,12 +69,14 @@ func launchTemplate(sp Spec, p *groupPart, needs []string) resource {
 			defer s.look.templates.Changed()
 			return s.newTemplateVersion(ctx, p, drift)
 		},
-		Delete: func(ctx context.Context, s *state) error {
-			defer s.look.templates.Changed()
-			_, err := cloud.EC2(s.aws).DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateId: &p.templateID})
-			return err
-		},
+		Delete: func(ctx context.Context, s *state) error { return s.deleteTemplate(ctx, p.templateID) },
 	}
+}
+
+func (s *state) deleteTemplate(ctx context.Context, id string) error {
+	defer s.look.templates.Changed()
+	_, err := cloud.EC2(s.aws).DeleteLaunchTemplate(ctx, &ec2.DeleteLaunchTemplateInput{LaunchTemplateId: &id})
+	return err
 }
 
 // disk is the device that holds images and containers: Bottlerocket keeps them apart from the system.

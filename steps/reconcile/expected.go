@@ -24,8 +24,11 @@ func Expected[S any](rs []Resource[S], changes []Change, usual func(Resource[S],
 		for _, n := range byID[id].Needs {
 			at = max(at, visit(n))
 		}
-		if v := verbs[id]; v == Create || v == Update {
+		switch v := verbs[id]; {
+		case v == Create || v == Update:
 			at += usual(byID[id], v)
+		case v == Delete && byID[id].Retired:
+			at += byID[id].Gone
 		}
 		ready[id] = at
 		return at
