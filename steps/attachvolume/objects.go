@@ -55,7 +55,11 @@ func (s Spec) objects(v volume, claim *unstructured.Unstructured) []*unstructure
 	}
 	made := object(s.claimRef(), pvc)
 	made.SetAnnotations(kept)
-	return []*unstructured.Unstructured{object(s.volumeRef(), pv), made}
+	volume := object(s.volumeRef(), pv)
+	if owner := v.Tags[ownerTag]; owner != "" {
+		volume.SetAnnotations(map[string]string{ownerTag: owner})
+	}
+	return []*unstructured.Unstructured{volume, made}
 }
 
 func object(r kube.ObjectRef, spec map[string]any) *unstructured.Unstructured {

@@ -25,7 +25,7 @@ type Outputs struct {
 	VolumeID         string `json:"volumeId" jsonschema_description:"the EBS volume"`
 	PersistentVolume string `json:"persistentVolume" jsonschema_description:"name of the PersistentVolume"`
 	Claim            string `json:"claim" jsonschema_description:"the claim, as namespace/name"`
-	Values           string `json:"values" jsonschema_description:"values of the official Jenkins chart that let it use the claim, to be committed to Git"`
+	Values           string `json:"values" jsonschema_description:"values of the official Jenkins chart that let it use the claim and, after a move, keep the kubelet from changing all files at each start; to be committed to Git"`
 	Zone             string `json:"zone" jsonschema_description:"availability zone that pods of the claim are held to"`
 }
 

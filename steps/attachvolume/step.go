@@ -118,14 +118,13 @@ func (s *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 		p.Forecast.Notes = append(p.Forecast.Notes, fmt.Sprintf("volume %s is %s to %s now, which is not a node of %s", sp.Volume, a.State, a.Instance, sp.Cluster))
 	}
 	if settled {
-		p.Outputs = sp.outputs(w.volume.Zone)
+		p.Outputs = sp.outputs(w.volume.Zone, w.volume.Tags[ownerTag])
 	}
 	return p, nil
 }
 
-func (s Spec) outputs(zone string) *Outputs {
-	return &Outputs{VolumeID: s.Volume, PersistentVolume: volumeName(s.Volume), Claim: s.Claim, Zone: zone,
-		Values: "persistence:\n  enabled: true\n  existingClaim: " + s.claim() + "\n"}
+func (s Spec) outputs(zone, owner string) *Outputs {
+	return &Outputs{VolumeID: s.Volume, PersistentVolume: volumeName(s.Volume), Claim: s.Claim, Zone: zone, Values: s.values(owner)}
 }
 
 // objects are those to apply: the namespace when it is missing, volume and claim.
@@ -173,7 +172,7 @@ func (s *step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, erro
 	if err := bound(ctx, env, w.client, sp); err != nil {
 		return Outputs{}, err
 	}
-	return *sp.outputs(w.volume.Zone), nil
+	return *sp.outputs(w.volume.Zone, w.volume.Tags[ownerTag]), nil
 }
 
 // usable makes sure that nobody else has the volume and that the cluster can attach it.
@@ -286,5 +285,5 @@ func (s *step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bo
 	if text(claim, "spec", "volumeName") != volumeName(sp.Volume) || text(claim, "status", "phase") != "Bound" {
 		return Outputs{}, false, nil
 	}
-	return *sp.outputs(zoneOf(pv)), true, nil
+	return *sp.outputs(zoneOf(pv), pv.GetAnnotations()[ownerTag]), true, nil
 }

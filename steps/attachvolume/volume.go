@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -83,6 +84,26 @@ func (s Spec) asFormatted(v volume) error {
 			Hints: []string{"leave `fsType` out"}}
 	}
 	return nil
+}
+
+// ownerTag says who owns the home that a move has brought, as user:group. The PersistentVolume keeps it for those who see only the cluster.
+const ownerTag = "pipectl.dev/fs-owner"
+
+var ownerText = regexp.MustCompile(`^([0-9]+):([0-9]+)$`)
+
+// values let the official Jenkins chart use the claim. Where the owner is known they also keep the kubelet from going through all files
+// before each start: charts before January 2026 leave the policy out, and have no other field for it.
+func (s Spec) values(owner string) string {
+	text := "persistence:\n  enabled: true\n  existingClaim: " + s.claim() + "\n"
+	who := ownerText.FindStringSubmatch(owner)
+	if who == nil {
+		return text
+	}
+	text += "controller:\n  podSecurityContextOverride:\n    runAsUser: " + who[1] + "\n    fsGroup: " + who[2] + "\n    fsGroupChangePolicy: OnRootMismatch\n"
+	if who[1] != "0" {
+		text += "    runAsNonRoot: true\n"
+	}
+	return text
 }
 
 // tagDrift names tags that are not as wanted.

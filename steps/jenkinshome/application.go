@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -92,17 +91,8 @@ func automatedBefore(ctx context.Context, k *kube.Client, namespace, name string
 			withField.Set = set
 			out = append(out, p, withField)
 		}
-		name = manager(app)
+		name = applicationOf(app)
 	}
 	slices.Reverse(out) // parents first
 	return out, nil
-}
-
-// manager is the Application that brought app, by Argo CD's tracking marks.
-func manager(app *unstructured.Unstructured) string {
-	id := applicationOf(app)
-	if _, name, other := strings.Cut(id, "_"); other {
-		return name
-	}
-	return id
 }

@@ -96,8 +96,9 @@ func (m *mission) compare(ctx context.Context) error {
 	m.check = Equal
 	if m.diffs > 0 {
 		m.check = Different
+		return nil
 	}
-	return nil
+	return m.tellOfNewSweep(ctx)
 }
 
 // inventory reads what the new Jenkins holds; detail says why it cannot be asked yet. An error is one that waiting does not mend.

@@ -138,6 +138,7 @@ func (m *mission) copy(ctx context.Context) error {
 		}
 		tags := m.sourceTags() // again: the volume was ours alone, whoever else wrote on it what it holds
 		tags[tagFigures], tags[tagCopied], tags[tagFS] = f.tag(), timeTag(time.Now()), res.FileSystem
+		tags[tagOwner] = m.ownerTag()
 		if err := m.tag(ctx, m.vol.stateOr(Precopying), tags); err != nil {
 			return err
 		}
@@ -196,6 +197,7 @@ func (m *mission) tell(res moverResult) {
 	if m.home.Risk != "" {
 		m.env.Note(m.home.Risk)
 	}
+	m.tellOfSweep()
 }
 
 // resultOf reads what a mover left.

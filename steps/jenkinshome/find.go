@@ -78,13 +78,17 @@ func findHome(ctx context.Context, k *kube.Client, s MoveSource) (*home, error) 
 	return h, nil
 }
 
-// applicationOf is the Argo CD Application that owns a workload, by its tracking annotation, else by its label where that is Argo CD's.
+// applicationOf is the Argo CD Application that owns an object: by its tracking annotation, else by the label that older versions of Argo CD
+// write. Helm writes a label of that name too, with its release, and marks what it installs; a chart that Argo CD renders has no such mark.
 func applicationOf(o metav1.Object) string {
 	if id, _, ok := strings.Cut(o.GetAnnotations()["argocd.argoproj.io/tracking-id"], ":"); ok {
+		if _, name, other := strings.Cut(id, "_"); other { // outside of Argo CD's own namespace: namespace_name
+			return name
+		}
 		return id
 	}
-	if o.GetLabels()["app.kubernetes.io/managed-by"] == "Helm" {
-		return "" // Helm's label of the same name says its release
+	if o.GetAnnotations()["meta.helm.sh/release-name"] != "" {
+		return ""
 	}
 	return o.GetLabels()["app.kubernetes.io/instance"]
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +35,8 @@ func TestMain(m *testing.M) {
 		stop()
 		os.Exit(code)
 	}
+	driver := httptest.NewServer(http.HandlerFunc(driveEBS))
+	labtest.Args = []string{"--csi-endpoint", driver.URL}
 	labtest.Main(m)
 }
 
@@ -74,6 +77,7 @@ spec:
     metadata: {labels: {app: jenkins}}
     spec:
       terminationGracePeriodSeconds: 5
+      nodeSelector: {kubernetes.io/hostname: old-1}
       containers:
         - name: jenkins
           image: docker.io/jenkins/jenkins:2.528.1
@@ -92,6 +96,7 @@ spec:
   template:
     metadata: {labels: {app: jenkins}}
     spec:
+      nodeSelector: {kubernetes.io/hostname: old-1}
       containers:
         - name: jenkins
           image: docker.io/jenkins/jenkins:2.528.1
@@ -100,45 +105,84 @@ spec:
       volumes: [{name: home, hostPath: {path: /fresh}}]
 `
 
+// labToken is the API token of the homes.
+const labToken = "11aa22bb"
+
+// labMove is a move in the lab, in an account of its own: its cluster plays the old and the new one.
+type labMove struct {
+	lab     *labtest.Lab
+	kube    *kube.Client
+	ref     steps.ClusterRef
+	account *emu.Cloud
+	session *cloud.Session
+	base    base
+	stage   *stage
+	root    string // of the old node
+	home    string
+}
+
+var labMoves int64
+
+// newLabMove makes an old node with a home on its disk, and a blank volume in its zone.
+func newLabMove(t *testing.T, node, home string) *labMove {
+	t.Helper()
+	l := &labMove{lab: labtest.Cluster(t)}
+	l.ref = steps.ClusterRef{Kubeconfig: l.lab.Kubeconfig}
+	labMoves++ // volumes and instances of two accounts must not have the same ids, since they share a directory
+	l.account = emu.New(emu.Options{NoLag: true, Speed: 20, World: disks{lab: l.lab}, Seed: labMoves})
+	t.Cleanup(l.account.Close)
+	machine := l.addNode(t, node, "172.31.0.10", false)
+	l.root = filepath.Join(l.lab.Dir, "nodes", machine.InstanceID, "root")
+	l.home = filepath.Join(l.root, home)
+	sum := sha256.Sum256([]byte(labToken))
+	if err := os.MkdirAll(filepath.Dir(l.home), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := treetest.JenkinsHome(l.home, treetest.Options{Files: 2000, Seed: 5, TokenSHA256: []string{hex.EncodeToString(sum[:])}}); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if l.kube, err = kube.Open(t.Context(), l.ref, kube.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	id, err := l.account.SeedVolume("ap-northeast-2a", 20, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := aws.Config{Region: emu.FixtureRegion, HTTPClient: &http.Client{Transport: l.account.RoundTripper()},
+		Credentials: credentials.NewStaticCredentialsProvider(emu.FixtureAccessKey, emu.FixtureSecretKey, "")}
+	if l.session, err = cloud.Open(t.Context(), cloud.Options{Region: emu.FixtureRegion, Config: &cfg, Speed: 20}); err != nil {
+		t.Fatal(err)
+	}
+	l.base = base{func(context.Context, string) (*cloud.Session, error) { return l.session, nil },
+		func(context.Context, steps.ClusterRef) (*kube.Client, error) { return l.kube, nil }, Options{Image: "pipectl:test"}}
+	l.stage = &stage{t: t, volume: id, dir: t.TempDir()}
+	return l
+}
+
+// addNode makes a node that is an instance of the account. One that was made by hand does not say so itself.
+func (l *labMove) addNode(t *testing.T, name, address string, says bool) labtest.Node {
+	t.Helper()
+	machine, err := l.account.SeedInstance(emu.InstanceSeed{PrivateIP: address, Zone: "ap-northeast-2a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := labtest.Node{Name: name, InstanceID: machine.ID, PrivateIP: address, Zone: machine.Zone, Region: emu.FixtureRegion, Labels: map[string]string{"kubernetes.io/hostname": name}}
+	if says {
+		n.ProviderID = "aws:///" + machine.Zone + "/" + machine.ID
+	}
+	if err := os.MkdirAll(filepath.Join(l.lab.Dir, "nodes", machine.ID, "devices"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l.lab.AddNode(t, n)
+	return n
+}
+
 func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
-	lab := labtest.Cluster(t)
-	account := emu.New(emu.Options{NoLag: true, Speed: 20, World: disks{lab: lab}})
-	t.Cleanup(account.Close)
-	machine, err := account.SeedInstance(emu.InstanceSeed{PrivateIP: "172.31.0.10", Zone: "ap-northeast-2a"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := filepath.Join(lab.Dir, "nodes", machine.ID, "root")
-	home := filepath.Join(root, "var/lib/jenkins")
-	sum := sha256.Sum256([]byte("11aa22bb"))
-	if err := os.MkdirAll(filepath.Dir(home), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := treetest.JenkinsHome(home, treetest.Options{Files: 2000, Seed: 5, TokenSHA256: []string{hex.EncodeToString(sum[:])}}); err != nil {
-		t.Fatal(err)
-	}
-	lab.AddNode(t, labtest.Node{Name: "old-1", InstanceID: machine.ID, PrivateIP: "172.31.0.10", Zone: machine.Zone, Region: emu.FixtureRegion})
-	k, err := kube.Open(t.Context(), steps.ClusterRef{Kubeconfig: lab.Kubeconfig}, kube.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := newLabMove(t, "old-1", "var/lib/jenkins")
+	lab, k, b, s, root, home, volume, ref := l.lab, l.kube, l.base, l.stage, l.root, l.home, l.stage.volume, l.ref
 	applyText(t, k, labObjects)
 	awaitReady(t, k, kube.Workload{Kind: "Deployment", Namespace: "jenkins", Name: "jenkins"})
-
-	volume, err := account.SeedVolume("ap-northeast-2a", 20, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := aws.Config{Region: emu.FixtureRegion, HTTPClient: &http.Client{Transport: account.RoundTripper()},
-		Credentials: credentials.NewStaticCredentialsProvider(emu.FixtureAccessKey, emu.FixtureSecretKey, "")}
-	session, err := cloud.Open(t.Context(), cloud.Options{Region: emu.FixtureRegion, Config: &cfg, Speed: 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := base{func(context.Context, string) (*cloud.Session, error) { return session, nil },
-		func(context.Context, steps.ClusterRef) (*kube.Client, error) { return k, nil }, Options{Image: "pipectl:test"}}
-	s := &stage{t: t, volume: volume, dir: t.TempDir()}
-	ref := steps.ClusterRef{Kubeconfig: lab.Kubeconfig}
 	spec := s.precopySpec()
 	spec.From.Cluster = ref
 
@@ -148,7 +192,7 @@ func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
 	}
 	t.Logf("precopy: %+v", pre.Figures)
 	m := s.migrateSpec(pre.Move)
-	m.Jenkins.Token = steps.NewSecret("11aa22bb")
+	m.Jenkins.Token = steps.NewSecret(labToken)
 	plan, err := migrateStep{b}.Plan(t.Context(), s.env("lab-1"), m)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +205,7 @@ func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
 	t.Logf("migrate: %+v", out.Downtime)
 	fs := filepath.Join(lab.Dir, "volumes", volume, "fs")
 	v := s.verifySpec(pre.Move)
-	v.Cluster, v.Namespace, v.Jenkins.Token = ref, "fresh", steps.NewSecret("11aa22bb")
+	v.Cluster, v.Namespace, v.Jenkins.Token = ref, "fresh", steps.NewSecret(labToken)
 	turnedBack(t, k, b, s, v, fs, filepath.Join(root, "fresh"))
 	if out, err = (migrateStep{b}).Apply(t.Context(), s.env("lab-2"), m); err != nil {
 		t.Fatal(err)

@@ -65,7 +65,8 @@ const (
 	tagSource   = "pipectl.dev/move-source"
 	tagNode     = "pipectl.dev/move-node"
 	tagRoute    = "pipectl.dev/move-route"
-	tagFS       = "pipectl.dev/fs-type" // attach-volume reads it
+	tagFS       = "pipectl.dev/fs-type"  // attach-volume reads it
+	tagOwner    = "pipectl.dev/fs-owner" // so does this: user and group
 	tagHash     = "pipectl.dev/move-hash"
 	tagTime     = "pipectl.dev/move-time"
 	tagFigures  = "pipectl.dev/move-figures"

@@ -190,7 +190,25 @@ func (m *mission) find(ctx context.Context) error {
 		return h.NoInstance
 	}
 	m.move.Source.InstanceID, m.move.Source.Node = h.Instance, h.Node.Name
+	if err := m.ownerOfHome(ctx); err != nil {
+		return err
+	}
 	return m.route(ctx)
+}
+
+// ownerOfHome forgets an Application that does not exist: a label says what rendered the workload, which need not be Argo CD.
+func (m *mission) ownerOfHome(ctx context.Context) error {
+	if m.migrate == nil || m.home.App == "" {
+		return nil
+	}
+	app, err := m.source.Get(ctx, kube.ApplicationRef(m.migrate.ArgoCD, m.home.App))
+	if kube.HasCode(err, kube.CodeForbidden) {
+		return nil // pausing it says so
+	}
+	if err == nil && app == nil {
+		m.home.App = ""
+	}
+	return err
 }
 
 // mayRunMover says early that the namespace would not admit the mover's pod.

@@ -101,6 +101,14 @@ func (w *worker) claim(ctx context.Context, pod *v1.Pod, name string) (string, e
 	if err != nil {
 		return "", err
 	}
+	path, err := w.mountVolume(ctx, pv)
+	if err != nil {
+		return "", err
+	}
+	return path, w.shareWithGroup(ctx, pod, pv, path)
+}
+
+func (w *worker) mountVolume(ctx context.Context, pv *v1.PersistentVolume) (string, error) {
 	switch {
 	case pv.Spec.HostPath != nil:
 		return w.hostPath(pv.Spec.HostPath)
