@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -33,7 +34,7 @@ func (m *mission) observe(ctx context.Context, v Verb) (State, World, error) {
 	m.carryOn()
 	w.Volume = m.vol.place(m.move.Source.InstanceID)
 	if needsNoSource(s, w.Volume, v) {
-		return s, w, nil
+		return s, w, m.notAnother(ctx, s, v)
 	}
 	if err := m.observeSource(ctx, s, v, &w); err != nil {
 		return s, w, err
@@ -46,6 +47,38 @@ func (m *mission) observe(ctx context.Context, v Verb) (State, World, error) {
 		err = m.observeTarget(ctx, &w)
 	}
 	return s, w, err
+}
+
+// askWithin is how long a source is asked that need not be there any more.
+const askWithin = 2 * time.Second
+
+// notAnother refuses to call a move finished for a Jenkins that was not moved: one of the same name that runs in another cluster, on another
+// volume. A source that does not answer in time, or has no such Jenkins, is not missed.
+func (m *mission) notAnother(ctx context.Context, s State, v Verb) error {
+	if v != RunPrecopy || s != Moved && s != Verified && s != Finalized || m.move.Source.Cluster.IsZero() {
+		return nil
+	}
+	ask, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	k, err := m.open(ask, kube.Relative(m.move.Source.Cluster, m.env.Dir))
+	if err != nil {
+		return ctx.Err()
+	}
+	who := m.move.Source
+	if who.UID, err = clusterUID(ask, k); err != nil {
+		return ctx.Err()
+	}
+	other := who.sameSource(m.vol.Tags[tagSource])
+	if other == nil {
+		return nil
+	}
+	if life, err := lifeOf(ask, k, m.workload()); err != nil || life != Up {
+		return ctx.Err()
+	}
+	if h, err := findHome(ask, k, who); err == nil && h.Disk == m.move.VolumeID { // the name of the old cluster stands for the new one now
+		return nil
+	}
+	return other
 }
 
 // needsNoSource is where the table decides without a look at the source cluster, which may be long gone.
