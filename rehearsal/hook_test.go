@@ -21,7 +21,6 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"pipectl.dev/engine"
-	"pipectl.dev/kube/labtest"
 )
 
 // hookAccount is the account that the shipped manifests name.
@@ -66,34 +65,12 @@ func TestTheHooksAsShipped(t *testing.T) {
 // hookWorld is an EKS cluster with Argo CD, and the role that the hook runs under.
 func hookWorld(t *testing.T) (*world, *site) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a real control plane")
-	}
-	lab := os.Getenv(labtest.Env)
-	if lab == "" {
-		t.Fatal(labtest.Env + " is not set: it must be the path of the built lab binary (make lab); with -short this test is left out")
-	}
-	parent := memoryDir()
-	dir, err := os.MkdirTemp(parent, "pipectl-hook-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	self := filepath.Join(dir, "pipectl")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", self, "pipectl.dev/cmd/pipectl").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	var o outline
 	if err := yaml.Unmarshal([]byte(hookPipeline(t)), &o); err != nil {
 		t.Fatal(err)
 	}
 	o.Spec.Account = hookAccount
-	opts := Options{Lab: lab, Self: self, Speed: defaultSpeed, Stdout: t.Output(), Stderr: t.Output(), Getenv: func(string) string { return "" }}
-	w, err := build(t.Context(), opts, o, dir)
-	t.Cleanup(w.close)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := newWorld(t, o, "")
 	s := w.sites[0]
 	if err := w.putArgoCD(t.Context(), s); err != nil {
 		t.Fatal(err)

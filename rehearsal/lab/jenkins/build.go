@@ -23,7 +23,7 @@ type running struct {
 // needsBuild tells whether a build should run at start.
 func needsBuild(busy string, j job) bool {
 	if busy != "once" {
-		return busy == "always"
+		return busy == "always" || busy == "endless"
 	}
 	for _, b := range j.builds {
 		data, err := os.ReadFile(filepath.Join(j.dir, "builds", strconv.Itoa(b.number), "build.xml"))

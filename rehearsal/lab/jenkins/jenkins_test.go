@@ -245,6 +245,25 @@ func TestBuildOutlivesQuietDown(t *testing.T) {
 	})
 }
 
+// TestAnEndlessBuildEndsWithJenkinsOnly is the build that moves its own Jenkins.
+func TestAnEndlessBuildEndsWithJenkinsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, end := context.WithCancel(t.Context())
+		j := begun(ctx, t, Options{Home: newHome(t), Busy: "endless"})
+		if code, _, _ := ask(t, j, "POST", "/quietDown", nil); code != http.StatusFound {
+			t.Errorf("quietDown: %d", code)
+		}
+		time.Sleep(time.Hour)
+		if got := busy(t, j); got != 1.0 {
+			t.Errorf("busy executors after an hour of quiet: %v", got)
+		}
+		end()
+		if err := j.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestEndAborts checks what is on disk when a busy Jenkins is told to end.
 func TestEndAborts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

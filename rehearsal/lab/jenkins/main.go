@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -27,7 +28,7 @@ const (
 type Options struct {
 	Home     string
 	Password string // of admin, beside the API tokens in the home
-	Busy     string // once (per home; the default), always, never
+	Busy     string // once (per home; the default), always, endless, never
 }
 
 // Main runs the role until ctx ends.
@@ -40,15 +41,15 @@ func Main(ctx context.Context, args []string) error {
 	if busy == "" {
 		busy = "once"
 	}
-	flags.StringVar(&o.Busy, "busy", busy, "whether a build runs at start: once (per home), always, never")
+	flags.StringVar(&o.Busy, "busy", busy, "whether a build runs at start: once (per home), always, endless (one that ends with Jenkins only), never")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if o.Home == "" {
 		return errors.New("jenkins: --home is missing")
 	}
-	if o.Busy != "once" && o.Busy != "always" && o.Busy != "never" {
-		return fmt.Errorf("jenkins: --busy %q: once, always or never", o.Busy)
+	if !slices.Contains([]string{"once", "always", "endless", "never"}, o.Busy) {
+		return fmt.Errorf("jenkins: --busy %q: once, always, endless or never", o.Busy)
 	}
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {

@@ -46,7 +46,11 @@ func Start(ctx context.Context, o Options) (*Jenkins, error) {
 		return nil, fmt.Errorf("jenkins: home: %w", err)
 	}
 	if first, ok := firstJob(jobs); ok && needsBuild(o.Busy, first) {
-		if err := j.exec.start(ctx, first, j.quiet); err != nil {
+		finish := j.quiet
+		if o.Busy == "endless" {
+			finish = nil
+		}
+		if err := j.exec.start(ctx, first, finish); err != nil {
 			return nil, err
 		}
 	}
