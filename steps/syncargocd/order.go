@@ -72,9 +72,9 @@ func needs(apps []App, i int) []int {
 	return append(out, before(apps, i)...)
 }
 
-// inOrder runs work for every entry, after those it depends on. One that depends on a failed one is not run; the others are. The errors
-// are those of work, and of what was not run.
-func inOrder(ctx context.Context, apps []App, work func(context.Context, int) error) []error {
+// inOrder runs work for every entry, after those it depends on. One that depends on a failed one is not run but passed over; the others
+// are. The errors are those of work, and of what was not run.
+func inOrder(ctx context.Context, apps []App, work func(context.Context, int) error, over func(int, error)) []error {
 	done := make([]chan struct{}, len(apps))
 	errs := make([]error, len(apps))
 	for i := range apps {
@@ -93,6 +93,7 @@ func inOrder(ctx context.Context, apps []App, work func(context.Context, int) er
 				}
 				if errs[j] != nil {
 					errs[i] = fmt.Errorf("%s: %w, since %s failed", apps[i], errDependency, apps[j])
+					over(i, errs[i])
 					return
 				}
 			}

@@ -193,6 +193,21 @@ func (x *session) entry(ctx context.Context, a App) error {
 	return x.each(ctx, found, a, write)
 }
 
+// over tells of the Applications of an entry that was not begun, so that each Application is in the result.
+func (x *session) over(a App, why error) {
+	all, _ := x.feed.all()
+	for _, n := range selected(a, all, x.spec.Namespace, x.named) {
+		x.mu.Lock()
+		_, taken := x.outcomes[n]
+		x.mu.Unlock()
+		if !taken {
+			change := steps.Change{Kind: "argocd:Application", Name: x.title(n), Action: reconcile.Update}
+			x.note(n, outcome{}, why)
+			x.env.Report(steps.Progress{Change: change, Phase: reconcile.Failed, Err: why})
+		}
+	}
+}
+
 // each works on several Applications at once, and then on what they consist of.
 func (x *session) each(ctx context.Context, apps []id, a App, m mode) error {
 	errs := make([]error, len(apps))

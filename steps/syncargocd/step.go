@@ -141,7 +141,7 @@ func (s *step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, erro
 	if err := x.resume(ctx); err != nil {
 		return Outputs{}, err
 	}
-	errs := inOrder(ctx, sp.Apps, func(ctx context.Context, i int) error { return x.entry(ctx, sp.Apps[i]) })
+	errs := inOrder(ctx, sp.Apps, func(ctx context.Context, i int) error { return x.entry(ctx, sp.Apps[i]) }, func(i int, err error) { x.over(sp.Apps[i], err) })
 	var own []error
 	for _, err := range errs {
 		if many, ok := err.(interface{ Unwrap() []error }); ok { // of an entry that is several Applications
