@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"pipectl.dev/rehearsal/lab/kubelet"
 )
@@ -77,9 +81,48 @@ func (e *ebs) SetActive(_ context.Context, active bool, role string) error {
 	return nil
 }
 
+type stopped bool
+
+func (s *stopped) setAPIServer(_ context.Context, running bool) error {
+	if running != bool(*s) {
+		return errState
+	}
+	*s = stopped(!running)
+	return nil
+}
+
+func TestAHeldPortIsNobodyElsesAndCanBeShared(t *testing.T) {
+	h, err := holdPort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.free()
+	address := fmt.Sprintf("127.0.0.1:%d", h.number)
+	if l, err := net.Listen("tcp", address); err == nil {
+		l.Close()
+		t.Error("somebody else got it")
+	}
+	sharing := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var bad error
+		return errors.Join(c.Control(func(fd uintptr) { bad = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }), bad)
+	}}
+	for range 2 { // and once more after it was let go
+		l, err := sharing.Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		l.Close()
+	}
+}
+
 func TestControlAPI(t *testing.T) {
 	p, e := &pool{}, &ebs{}
-	handler := controlHandler(p, e)
+	handler := controlHandler(p, e, new(stopped))
 	for _, c := range []struct {
 		method, path, body string
 		code               int
@@ -96,6 +139,9 @@ func TestControlAPI(t *testing.T) {
 		{"PUT", "/addons/aws-ebs-csi-driver", `{"active":true,"roleArn":"broken"}`, 500, "no"},
 		{"PUT", "/services/argocd/argocd-server/443", "", 200, "127.0.0.2:443"},
 		{"PUT", "/services/argocd/argocd-server/web", "", 400, "number"},
+		{"PUT", "/components/kube-apiserver", `{"running":false}`, 200, `"running":false`},
+		{"PUT", "/components/kube-apiserver", `{"running":false}`, 409, "already"},
+		{"PUT", "/components/kube-apiserver", `{"running":true}`, 200, `"running":true`},
 		{"PUT", "/addons/other", `{"active":true}`, 404, "only aws-ebs-csi-driver"},
 	} {
 		w := httptest.NewRecorder()

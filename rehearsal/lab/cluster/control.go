@@ -29,12 +29,17 @@ type addon interface {
 	SetActive(ctx context.Context, active bool, roleARN string) error
 }
 
+// plane is what the control API does with the control plane.
+type plane interface {
+	setAPIServer(ctx context.Context, running bool) error
+}
+
 type controlServer struct {
 	server *http.Server
 	path   string
 }
 
-func listenControl(path string, nodes nodePool, ebs addon) (*controlServer, error) {
+func listenControl(path string, nodes nodePool, ebs addon, cp plane) (*controlServer, error) {
 	// A socket of an earlier run that was killed is in the way.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -43,7 +48,7 @@ func listenControl(path string, nodes nodePool, ebs addon) (*controlServer, erro
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: controlHandler(nodes, ebs), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: controlHandler(nodes, ebs, cp), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }()
 	return &controlServer{server: server, path: path}, nil
 }
@@ -54,7 +59,7 @@ func (c *controlServer) close() {
 }
 
 // controlHandler answers the control API; every answer is JSON, errors are {"error": "..."}.
-func controlHandler(nodes nodePool, ebs addon) http.Handler {
+func controlHandler(nodes nodePool, ebs addon, cp plane) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, map[string]bool{"ok": true})
@@ -111,6 +116,19 @@ func controlHandler(nodes nodePool, ebs addon) http.Handler {
 		}
 		reply(w, http.StatusOK, map[string]bool{"active": state.Active})
 	})
+	mux.HandleFunc("PUT /components/"+apiserver, func(w http.ResponseWriter, r *http.Request) {
+		var state struct {
+			Running bool `json:"running"`
+		}
+		if !read(w, r, &state) {
+			return
+		}
+		if err := cp.setAPIServer(r.Context(), state.Running); err != nil {
+			refuse(w, err)
+			return
+		}
+		reply(w, http.StatusOK, map[string]bool{"running": state.Running})
+	})
 	return mux
 }
 
@@ -131,7 +149,7 @@ func refuse(w http.ResponseWriter, err error) {
 		code = http.StatusBadRequest
 	case errors.Is(err, kubelet.ErrNoNode):
 		code = http.StatusNotFound
-	case errors.Is(err, kubelet.ErrNodeExists):
+	case errors.Is(err, kubelet.ErrNodeExists), errors.Is(err, errState):
 		code = http.StatusConflict
 	}
 	reply(w, code, map[string]string{"error": err.Error()})

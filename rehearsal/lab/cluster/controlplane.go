@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -31,9 +32,14 @@ type controlPlane struct {
 	opts      Options
 	endpoint  string // https://127.0.0.1:port
 	authority *pki.Authority
-	children  []*spawn.Process // in the order of their start
-	names     []string
 	failed    chan error // the first child that ended unasked
+	apiserver []string   // its flags
+	port      *heldPort  // of the API server
+
+	mu       sync.Mutex
+	children []*spawn.Process // in the order of their start
+	names    []string
+	asked    map[*spawn.Process]bool // to end
 }
 
 // file is the path of a file of the cluster.
@@ -44,21 +50,25 @@ func (p *controlPlane) file(elem ...string) string {
 // startControlPlane writes keys and kubeconfigs and starts the children. They are not ready yet when it returns; stop
 // must be called in any case.
 func startControlPlane(ctx context.Context, opts Options) (*controlPlane, error) {
-	p := &controlPlane{opts: opts, failed: make(chan error, 4)}
+	p := &controlPlane{opts: opts, failed: make(chan error, 4), asked: map[*spawn.Process]bool{}}
 	for _, dir := range []string{"logs", "etcd", "pods"} {
 		if err := os.MkdirAll(p.file(dir), 0o700); err != nil {
 			return p, err
 		}
 	}
-	ports, err := freePorts(5)
+	var err error
+	if p.port, err = holdPort(); err != nil {
+		return p, err
+	}
+	ports, err := freePorts(4)
 	if err != nil {
 		return p, err
 	}
-	p.endpoint = fmt.Sprintf("https://127.0.0.1:%d", ports[0])
-	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	p.endpoint = fmt.Sprintf("https://127.0.0.1:%d", p.port.number)
+	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", ports[0])
 	// Keys take longer than etcd's start, so it goes first.
 	if err := p.child("etcd", "--data-dir="+p.file("etcd"), "--listen-client-url="+etcdURL,
-		fmt.Sprintf("--listen-peer-url=http://127.0.0.1:%d", ports[2])); err != nil {
+		fmt.Sprintf("--listen-peer-url=http://127.0.0.1:%d", ports[1])); err != nil {
 		return p, err
 	}
 	if err := p.writeKeys(); err != nil {
@@ -67,13 +77,14 @@ func startControlPlane(ctx context.Context, opts Options) (*controlPlane, error)
 	if err := waitHTTP(ctx, p, nil, etcdURL+"/health"); err != nil {
 		return p, err
 	}
-	if err := p.child("kube-apiserver", p.apiserverFlags(ports[0], etcdURL)...); err != nil {
+	p.apiserver = p.apiserverFlags(p.port.number, etcdURL)
+	if err := p.child(apiserver, p.apiserver...); err != nil {
 		return p, err
 	}
-	if err := p.child("kube-scheduler", p.schedulerFlags(ports[3])...); err != nil {
+	if err := p.child("kube-scheduler", p.schedulerFlags(ports[2])...); err != nil {
 		return p, err
 	}
-	if err := p.child("kube-controller-manager", p.controllerManagerFlags(ports[4])...); err != nil {
+	if err := p.child("kube-controller-manager", p.controllerManagerFlags(ports[3])...); err != nil {
 		return p, err
 	}
 	return p, nil
@@ -92,6 +103,9 @@ func (p *controlPlane) ready(ctx context.Context) error {
 
 // stop ends all children, the last started first, and returns when they are gone.
 func (p *controlPlane) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.port.free()
 	for i := len(p.children) - 1; i >= 0; i-- {
 		// Controllers and scheduler hold nothing worth a farewell, and an API server waits for its watchers.
 		grace := 200 * time.Millisecond
@@ -116,9 +130,17 @@ func (p *controlPlane) child(role string, args ...string) error {
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.children, p.names = append(p.children, process), append(p.names, role)
 	go func() {
 		<-process.Done()
+		p.mu.Lock()
+		asked := p.asked[process]
+		p.mu.Unlock()
+		if asked {
+			return
+		}
 		p.failed <- fmt.Errorf("%s ended with code %d: %s", role, process.ExitCode(), lastLine(log.Name()))
 	}()
 	return nil
@@ -198,7 +220,7 @@ func webhookKubeconfig(url string) ([]byte, error) {
 func (p *controlPlane) apiserverFlags(port int, etcdURL string) []string {
 	flags := []string{
 		"--etcd-servers=" + etcdURL,
-		"--secure-port=" + strconv.Itoa(port), "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
+		"--secure-port=" + strconv.Itoa(port), "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--permit-port-sharing=true",
 		"--tls-cert-file=" + p.file("apiserver.crt"), "--tls-private-key-file=" + p.file("apiserver.key"),
 		"--client-ca-file=" + p.file("ca.crt"),
 		"--kubelet-client-certificate=" + p.file("kubelet-client.crt"), "--kubelet-client-key=" + p.file("kubelet-client.key"),

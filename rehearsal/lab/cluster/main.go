@@ -103,7 +103,7 @@ func serve(ctx, start context.Context, plane *controlPlane, stdout io.Writer) er
 		return err
 	}
 	defer proxy.close()
-	control, err := listenControl(plane.file(controlSocket), nodes, player)
+	control, err := listenControl(plane.file(controlSocket), nodes, player, plane)
 	if err != nil {
 		return err
 	}
