@@ -116,7 +116,12 @@ func controlHandler(nodes nodePool, ebs addon, cp plane) http.Handler {
 		}
 		reply(w, http.StatusOK, map[string]bool{"active": state.Active})
 	})
-	mux.HandleFunc("PUT /components/"+apiserver, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("PUT /components/"+apiserver, component(cp))
+	return mux
+}
+
+func component(cp plane) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		var state struct {
 			Running bool `json:"running"`
 		}
@@ -128,8 +133,7 @@ func controlHandler(nodes nodePool, ebs addon, cp plane) http.Handler {
 			return
 		}
 		reply(w, http.StatusOK, map[string]bool{"running": state.Running})
-	})
-	return mux
+	}
 }
 
 func read(w http.ResponseWriter, r *http.Request, into any) bool {
