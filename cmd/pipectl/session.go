@@ -71,7 +71,7 @@ func (a *app) open(c *cli.Context, verb string) (*session, error) {
 // garbage, kustomize's above all: without this the blog's run reached 222 MB, half of which was garbage. GOMEMLIMIT wins.
 func (a *app) keepSmall() {
 	if a.getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(64 << 20) // of the heap; the binary's own pages, about 75 MB, come on top
+		debug.SetMemoryLimit(48 << 20) // of the heap; the binary's own pages, about 75 MB, come on top
 	}
 }
 
