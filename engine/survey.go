@@ -14,18 +14,20 @@ import (
 	"pipectl.dev/steps/spec"
 )
 
-// choose marks the stages that options select.
-func (x *run) choose(o RunOptions) error {
-	named := slices.Concat(o.Stages, o.Approve)
-	for _, n := range []string{o.From, o.Until} {
-		if n != "" {
-			named = append(named, n)
+// Has gives a BadInput error for the first of names that is no stage; empty ones are not looked at.
+func (p *Pipeline) Has(names ...string) error {
+	for _, n := range names {
+		if _, ok := p.Stage(n); !ok && n != "" {
+			return &steps.Error{Code: "UnknownStage", Category: steps.BadInput, Message: fmt.Sprintf("unknown stage %q", n), Hints: []string{spec.Nearest(n, sortedKeys(p.byName))}}
 		}
 	}
-	for _, n := range named {
-		if _, ok := x.p.Stage(n); !ok {
-			return &steps.Error{Code: "UnknownStage", Category: steps.BadInput, Message: fmt.Sprintf("unknown stage %q", n), Hints: []string{spec.Nearest(n, sortedKeys(x.p.byName))}}
-		}
+	return nil
+}
+
+// choose marks the stages that options select.
+func (x *run) choose(o RunOptions) error {
+	if err := x.p.Has(slices.Concat(o.Stages, o.Approve, []string{o.From, o.Until})...); err != nil {
+		return err
 	}
 	all := func(*Stage) bool { return true }
 	only, from, until := all, all, all

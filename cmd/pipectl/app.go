@@ -109,12 +109,25 @@ func finish(cmd *cli.Command) {
 	}
 }
 
+// badUsage says what the flag package says, in the form in which flags are written here.
 func badUsage(c *cli.Context, err error, _ bool) error {
-	return usage(c, "%s", strings.TrimPrefix(err.Error(), "flag provided but "))
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return usage(c, "%s", err)
+	}
+	var known []string
+	for _, f := range c.Command.Flags {
+		known = append(known, f.Names()...)
+	}
+	e := usage(c, "unknown flag --%s", strings.TrimPrefix(name, "-"))
+	if near := spec.Nearest(name, known); strings.HasPrefix(near, "did you mean") {
+		e.Hints = append([]string{strings.Replace(near, `"`, `"--`, 1)}, e.Hints...)
+	}
+	return e
 }
 
 // usage is a mistake in the command line.
-func usage(c *cli.Context, format string, args ...any) error {
+func usage(c *cli.Context, format string, args ...any) *steps.Error {
 	hint := "pipectl --help"
 	if c != nil && c.Command != nil && c.Command.Name != "" && c.Command.Name != "pipectl" {
 		hint = "pipectl " + c.Command.Name + " --help"

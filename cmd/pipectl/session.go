@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,6 +44,9 @@ func (a *app) open(c *cli.Context, verb string) (*session, error) {
 		return nil, err
 	}
 	if s.pipeline, err = a.load(c, s.clients.catalog(), false); err != nil {
+		return nil, err
+	}
+	if err := s.pipeline.Has(slices.Concat(c.StringSlice("stage"), c.StringSlice("approve"), []string{c.String("from"), c.String("until")})...); err != nil {
 		return nil, err
 	}
 	s.clients.region = s.pipeline.Region

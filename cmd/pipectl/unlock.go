@@ -27,6 +27,9 @@ func (a *app) unlockAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.Has(c.StringSlice("stage")...); err != nil {
+		return err
+	}
 	clients.region = p.Region
 	id, err := clients.identify(c.Context, p)
 	if err != nil {
@@ -38,9 +41,6 @@ func (a *app) unlockAction(c *cli.Context) error {
 	}
 	wanted := map[string]bool{}
 	for _, name := range c.StringSlice("stage") {
-		if _, ok := p.Stage(name); !ok {
-			return usage(c, "--stage %q: no such stage", name)
-		}
 		wanted[name] = true
 	}
 	freed := false

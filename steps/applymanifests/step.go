@@ -51,7 +51,7 @@ namespace goes only when nothing else is left in it.`
 // New returns the step. aws is asked only whether an EKS cluster is there and ours, when objects are to be removed.
 func New(aws cloud.Opener, clusters kube.Opener) steps.Definition {
 	return steps.Define(steps.About{
-		Name: "apply-manifests", Summary: "apply Kubernetes manifests and wait until they are healthy", Example: example, Doc: doc,
+		Name: "apply-manifests", Summary: "Apply Kubernetes manifests and wait until they are healthy", Example: example, Doc: doc,
 		Expect: time.Minute,
 	}, &step{aws: aws, kube: clusters, fetch: newFetcher()})
 }

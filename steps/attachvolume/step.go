@@ -38,7 +38,7 @@ volume is detached. The data stay. Nothing is ever detached by force.`
 // New returns the step.
 func New(aws cloud.Opener, clusters kube.Opener) steps.Definition {
 	return steps.Define(steps.About{
-		Name: "attach-volume", Summary: "give an EBS volume that outlives clusters to one of them", Example: example, Doc: doc, AWS: true,
+		Name: "attach-volume", Summary: "Give an EBS volume that outlives clusters to one of them", Example: example, Doc: doc, AWS: true,
 	}, &step{aws: aws, kube: clusters})
 }
 

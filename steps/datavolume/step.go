@@ -85,7 +85,7 @@ func New(open cloud.Opener) steps.Definition {
 		Least: func(kind, name string) (steps.Least, bool) {
 			return steps.Least{With: fmt.Sprintf("{name: %q, zone: null, size: null}", name), Partial: []string{"zone", "size"}}, kind == kindVolume && !strings.Contains(name, "/")
 		},
-		Summary: "An EBS volume that outlives every cluster",
+		Summary: "Keep an EBS volume that outlives every cluster",
 		Example: "name: jenkins-home\nzone: ap-northeast-2a\nsize: 20Gi\n",
 		Doc: "The volume is found by its owner tags in any zone of the region, else it is made. `down` keeps it, and a later run finds it again; its zone then\n" +
 			"decides where nodes go, also when the spec names another one, unless `relocate: true` has it moved there by a snapshot. Only `destroy --with-data` removes it, and takes a last snapshot first.\n\n" +

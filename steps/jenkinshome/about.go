@@ -4,7 +4,7 @@ import "pipectl.dev/steps"
 
 var aboutPrecopy = steps.About{
 	Name: "precopy-jenkins-home", AWS: true,
-	Summary: "Copies a running Jenkins' home onto a data volume, once, so that the cut-over is short",
+	Summary: "Copy a running Jenkins' home onto a data volume, once, so that the cut-over is short",
 	Example: `from: {cluster: {context: kubernetes-admin@kubernetes}, namespace: jenkins, workload: deployment/jenkins}
 volume: vol-0123456789abcdef0
 route: auto
@@ -17,7 +17,7 @@ How far a move is, is written on the volume. A finished move is never looked at 
 
 var aboutMigrate = steps.About{
 	Name: "migrate-jenkins-home", AWS: true,
-	Summary: "Moves Jenkins: quiets it down, stops it, copies what is left, and lets the volume go",
+	Summary: "Move Jenkins: quiet it down, stop it, copy what is left, and let the volume go",
 	Example: `move:
   volumeId: vol-0123456789abcdef0
   route: attach
@@ -32,7 +32,7 @@ Each phase is recorded in the ConfigMap pipectl-move-NAME next to Jenkins; a run
 
 var aboutVerify = steps.About{
 	Name: "verify-jenkins-home", AWS: true,
-	Summary: "Compares the new Jenkins with the old one: same jobs, build numbers, plugins; else turns the move back",
+	Summary: "Compare the new Jenkins with the old one: same jobs, build numbers, plugins; else turn the move back",
 	Example: `move:
   volumeId: vol-0123456789abcdef0
   source: {cluster: {context: kubernetes-admin@kubernetes}, namespace: jenkins, workload: deployment/jenkins}

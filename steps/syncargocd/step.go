@@ -68,7 +68,7 @@ type Options struct {
 // New returns the step.
 func New(clusters kube.Opener, o Options) steps.Definition {
 	return steps.Define(steps.About{
-		Name: "sync-argocd", Summary: "sync Argo CD Applications and wait until they are live and healthy", Example: example, Doc: doc,
+		Name: "sync-argocd", Summary: "Sync Argo CD Applications and wait until they are live and healthy", Example: example, Doc: doc,
 		Expect: 90 * time.Second,
 	}, &step{kube: clusters, atMost: o.HealthyForAtMost})
 }
