@@ -19,6 +19,7 @@ type ec2State struct {
 	instances   table[*instance]
 	volumes     table[*volume]
 	snapshots   table[*snapshot]
+	images      map[string]Image
 	publicIPs   int
 }
 
@@ -163,6 +164,7 @@ type snapshot struct {
 
 func (c *Cloud) initEC2() {
 	s := &c.ec2
+	s.images = map[string]Image{}
 	s.vpcs = table[*vpc]{kind: "vpc", prefix: "vpc", code: "InvalidVpcID.NotFound", wording: "The vpc ID '%s' does not exist"}
 	s.subnets = table[*subnet]{kind: "subnet", prefix: "subnet", code: "InvalidSubnetID.NotFound", wording: "The subnet ID '%s' does not exist"}
 	s.gateways = table[*gateway]{kind: "internet-gateway", prefix: "igw", code: "InvalidInternetGatewayID.NotFound", wording: "The internetGateway ID '%s' does not exist"}

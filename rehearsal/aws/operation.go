@@ -25,7 +25,7 @@ func init() { //nolint:gochecknoinits // see above
 	}
 	for service, tables := range map[string][]map[string]operation{
 		"ec2": {vpcOperations, gatewayOperations, routeOperations, groupOperations, interfaceOperations, templateOperations,
-			instanceOperations, volumeOperations, snapshotOperations, zoneOperations, ec2TagOperations},
+			imageOperations, instanceOperations, volumeOperations, snapshotOperations, zoneOperations, ec2TagOperations},
 		"iam":           {roleOperations, rolePolicyOperations, providerOperations, iamOtherOperations},
 		"sts":           {stsOperations},
 		"eks":           {clusterOperations, nodegroupOperations, addonOperations, accessOperations, podIdentityOperations, eksTagOperations},

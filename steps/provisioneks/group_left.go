@@ -56,8 +56,11 @@ func (s *state) leftGroups(ctx context.Context) error {
 	return nil
 }
 
-// tellOldGroups says what becomes of them, and of the pods on their nodes.
-func (s *state) tellOldGroups(ctx context.Context) error {
+// foretell says what becomes of old groups, of the pods on their nodes, and of volumes that no node will reach.
+func (s *state) foretell(ctx context.Context) error {
+	if len(s.stranded) > 0 {
+		s.notes = append(s.notes, "volumes of this pipeline are in "+strings.Join(s.stranded, ", ")+", where the network gets no subnet: no node will reach them")
+	}
 	for _, old := range s.oldGroups {
 		g := old.group
 		if g == nil || g.Status == ekstypes.NodegroupStatusDeleting {

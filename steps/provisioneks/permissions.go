@@ -26,7 +26,8 @@ var actions = []string{
 // optional are calls that only make a preflight or a note better: without the permission the step goes on.
 // The calls for log groups are made only where `logging` says so, and are tolerated to fail on the way down.
 // The newest release of an image is looked up only where `releaseVersion: latest` asks for it.
+// An image of one's own is looked at only where `launchTemplate.imageId` names one.
 // A key for Secrets is looked at and used only where `kmsKeyArn` names one.
 var optional = []string{"eks:AssociateEncryptionConfig", "kms:CreateGrant", "kms:DescribeKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DescribeLogGroups", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "ec2:DeleteVolume",
-	"ec2:DescribeInstances", "ec2:DescribeVolumes", "eks:ListClusters", "iam:SimulatePrincipalPolicy", "servicequotas:GetAWSDefaultServiceQuota",
+	"ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeVolumes", "eks:ListClusters", "iam:SimulatePrincipalPolicy", "servicequotas:GetAWSDefaultServiceQuota",
 	"servicequotas:GetServiceQuota", "ssm:GetParameter", "sts:GetCallerIdentity"}

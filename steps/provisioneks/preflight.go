@@ -73,6 +73,7 @@ func (s *state) check(ctx context.Context, c *ekstypes.Cluster) error {
 	}
 	checks := []func(context.Context) ([]error, error){
 		func(ctx context.Context) ([]error, error) { return s.checkGroups(ctx, missing, version) },
+		func(ctx context.Context) ([]error, error) { return s.checkOwnImages(ctx, missing) },
 		s.checkPermissions, s.checkLifetime,
 	}
 	if c == nil {

@@ -30,6 +30,7 @@ const (
 	kindRoute       = "ec2:Route"
 	kindAssociation = "ec2:RouteTableAssociation"
 	kindTemplate    = "ec2:LaunchTemplate"
+	kindVolume      = "ec2:Volume" // of data-volume, and nodes' disks
 	kindRole        = "iam:Role"
 	kindRolePolicy  = "iam:RolePolicy"
 	kindOIDC        = "iam:OidcProvider"
@@ -66,7 +67,9 @@ type state struct {
 	// oldGroups are node groups of ours that the spec no longer has.
 	oldGroups []*leftGroup
 	notes     []string // for the plan
-	unseen    error    // what we may not look at, and which may hold the network
+	// stranded are zones that hold volumes and get no subnet.
+	stranded []string
+	unseen   error // what we may not look at, and which may hold the network
 
 	learned
 }

@@ -118,7 +118,7 @@ func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*s
 	if down {
 		return s, s.adopt(ctx)
 	}
-	if err := s.tellOldGroups(ctx); err != nil {
+	if err := s.foretell(ctx); err != nil {
 		return nil, err
 	}
 	return s, cloud.Explain(s.leftGateways(ctx))

@@ -106,7 +106,7 @@ func (s *state) templateData(p *groupPart) (*ec2types.RequestLaunchTemplateData,
 			},
 		}},
 	}
-	for kind, word := range map[ec2types.ResourceType]string{ec2types.ResourceTypeInstance: "ec2:Instance", ec2types.ResourceTypeVolume: "ec2:Volume"} {
+	for kind, word := range map[ec2types.ResourceType]string{ec2types.ResourceTypeInstance: "ec2:Instance", ec2types.ResourceTypeVolume: kindVolume} {
 		d.TagSpecifications = append(d.TagSpecifications, ec2types.LaunchTemplateTagSpecificationRequest{
 			ResourceType: kind, Tags: cloud.EC2Tags(s.tags(word, s.name(p.Name))),
 		})

@@ -54,7 +54,11 @@ func (s *state) fillZones(ctx context.Context, zones []string) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
-	order := preferred(s.spec.NodeGroups, usable, offered)
+	held, err := s.heldZones(ctx)
+	if err != nil {
+		return nil, err
+	}
+	order := preferred(s.spec.NodeGroups, usable, offered, held)
 	for i := range zones {
 		for _, z := range order {
 			if zones[i] == "" && !slices.Contains(zones, z) {
@@ -66,11 +70,30 @@ func (s *state) fillZones(ctx context.Context, zones []string) ([]string, error)
 				len(zones), strings.Join(order, ", ")), "list fewer subnets, or choose other nodeGroups[].instanceTypes")
 		}
 	}
+	s.stranded = slices.DeleteFunc(held, func(z string) bool { return slices.Contains(zones, z) })
 	return zones, nil
 }
 
-// preferred orders the usable zones: pinned ones first, then by name those where every unpinned node group finds an instance type.
-func preferred(groups []NodeGroup, usable []string, offered map[string][]string) []string {
+// heldZones are those of volumes that hold this pipeline's data: nodes anywhere else cannot use them.
+func (s *state) heldZones(ctx context.Context) ([]string, error) {
+	list, err := s.volumes(ctx, append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagKind, kindVolume))...)
+	if err != nil && !cloud.IsDenied(err) {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(v ec2types.Volume) bool { // a node's own, or what was left behind in another zone
+		return strings.Contains(cloud.EC2TagMap(v.Tags)[cloud.TagName], "/")
+	})
+	var zones []string
+	for _, v := range slices.Concat(list, s.claimed) {
+		zones = append(zones, aws.ToString(v.AvailabilityZone))
+	}
+	slices.Sort(zones)
+	return slices.Compact(zones), nil
+}
+
+// preferred orders the usable zones: pinned ones first, then those that hold data, then by name, of these two those where every unpinned
+// node group finds an instance type.
+func preferred(groups []NodeGroup, usable []string, offered map[string][]string, held []string) []string {
 	var order []string
 	for _, g := range groups {
 		for _, z := range g.Zones {
@@ -79,9 +102,9 @@ func preferred(groups []NodeGroup, usable []string, offered map[string][]string)
 			}
 		}
 	}
-	rest := slices.Clone(usable)
+	rest := slices.DeleteFunc(slices.Clone(usable), func(z string) bool { return slices.Contains(held, z) })
 	slices.Sort(rest)
-	for _, z := range rest {
+	for _, z := range slices.Concat(slices.DeleteFunc(slices.Clone(held), func(z string) bool { return !slices.Contains(usable, z) }), rest) {
 		fits := !slices.ContainsFunc(groups, func(g NodeGroup) bool { return len(g.Zones) == 0 && !offersAny(offered[z], g.InstanceTypes) })
 		if fits && !slices.Contains(order, z) {
 			order = append(order, z)
