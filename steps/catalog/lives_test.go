@@ -66,7 +66,7 @@ func lives() []life {
 	created := []stage{{"data-volume", homeYAML}, {"provision-eks", clusterYAML}, {"bind-irsa", roleYAML}, {"install-addon", addonYAML}}
 	changed := []stage{
 		{"data-volume", strings.Replace(homeYAML, "20Gi", "25Gi", 1)},
-		{"provision-eks", strings.NewReplacer(`"1.33"`, `"1.34"`, "endpoint: {public: true}", "endpoint: {public: true, publicCIDRs: [198.51.100.0/24]}\nlogRetentionDays: 7\nkmsKeyArn: arn:aws:kms:ap-northeast-2:111122223333:key/secrets", "[api]", "[api, audit]", "policy: view", "policy: edit, namespaces: [web], kubernetesGroups: [deployers]", `, {principalArn: "arn:aws:iam::111122223333:role/ops"}`, "",
+		{"provision-eks", strings.NewReplacer(`"1.33"`, `"1.34"`, "endpoint: {public: true}", "endpoint: {public: true, publicCIDRs: [198.51.100.0/24]}\nlogRetentionDays: 7\nkmsKeyArn: arn:aws:kms:ap-northeast-2:111122223333:key/secrets", "[api]", "[api, audit]", "name: blog\n", "name: blog\ntags: {team: web}\n", "policy: view", "policy: edit, namespaces: [web], kubernetesGroups: [deployers]", `, {principalArn: "arn:aws:iam::111122223333:role/ops"}`, "",
 			"desired: 2, max: 3", "releaseVersion: latest, desired: 2, max: 5, labels: {team: web}, diskSize: 30").Replace(clusterYAML)},
 		{"bind-irsa", strings.NewReplacer("permissionsBoundary: arn:aws:iam::aws:policy/PowerUserAccess\n", "", "logs:", "more:").Replace(roleYAML)},
 		{"install-addon", addonYAML + "configuration: '{\"node\":{}}'\n"},

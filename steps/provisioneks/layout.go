@@ -52,7 +52,8 @@ type groupPart struct {
 	arn             string
 	release         string   // of the image, as the spec asks; "": any
 	short           []string // zones that had no room for its nodes: it is made without them
-	diagnosed       bool     // it was looked into why its nodes do not join
+	tags            map[string]string
+	diagnosed       bool // it was looked into why its nodes do not join
 }
 
 // plan lays out what the spec wants.

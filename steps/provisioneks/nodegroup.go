@@ -48,7 +48,7 @@ func nodeGroup(sp Spec, p *groupPart, needs []string) resource {
 			if err != nil || g == nil {
 				return absent, err
 			}
-			p.arn = aws.ToString(g.NodegroupArn)
+			p.arn, p.tags = aws.ToString(g.NodegroupArn), g.Tags
 			if len(p.Zones) == 0 {
 				p.short = strings.Fields(g.Tags[tagShort])
 			}

@@ -44,8 +44,8 @@ func oidcProvider(sp Spec) resource {
 			if err != nil {
 				return absent, err
 			}
-			s.providerARN = arn
-			ours := cloud.Ours(cloud.IAMTagMap(o.Tags), s.owner, kindOIDC, sp.Name)
+			s.providerARN, s.providerTags = arn, cloud.IAMTagMap(o.Tags)
+			ours := cloud.Ours(s.providerTags, s.owner, kindOIDC, sp.Name)
 			var d owned.Drift
 			if !slices.Contains(o.ClientIDList, stsAudience) {
 				d.Mend("clientIDs", o.ClientIDList, stsAudience)

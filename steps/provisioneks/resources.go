@@ -44,6 +44,9 @@ func (s *state) resources() []resource {
 	}
 	rs = append(rs, s.retiredGroups()...)
 	rs = append(rs, s.giveBack()...)
+	if len(sp.Tags) > 0 && !s.down {
+		rs = append(rs, specTags(sp, rs))
+	}
 	if sp.Kubeconfig != nil {
 		rs = append(rs, kubeconfig(sp))
 	}

@@ -54,7 +54,9 @@ func role(sp Spec, p rolePart) resource {
 			}
 			*p.arn(s) = aws.ToString(o.Role.Arn)
 			s.touched(role, aws.ToTime(o.Role.CreateDate))
-			foreign := !cloud.Ours(cloud.IAMTagMap(o.Role.Tags), s.owner, kindRole, name)
+			tags := cloud.IAMTagMap(o.Role.Tags)
+			s.roleTags.Store(p.part, tags)
+			foreign := !cloud.Ours(tags, s.owner, kindRole, name)
 			var d owned.Drift
 			if !s.down && !cloud.SamePolicy(aws.ToString(o.Role.AssumeRolePolicyDocument), p.trust()) {
 				d.Mend("trust", "another policy", p.service)

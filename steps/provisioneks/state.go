@@ -75,16 +75,18 @@ type state struct {
 }
 
 type learned struct {
-	vpcID       string
-	igwID       string
-	clusterRole string // ARN
-	nodeRole    string // ARN
-	cluster     *ekstypes.Cluster
-	providerARN string
-	planeZones  []string // zones that EKS wants the control plane in, once it has refused others; empty: any
-	releases    sync.Map // newest release by its public parameter
-	roleMade    sync.Map // role name -> time.Time it was made or changed
-	made        sync.Map // ID of a resource that this run has made
+	vpcID        string
+	igwID        string
+	clusterRole  string // ARN
+	nodeRole     string // ARN
+	cluster      *ekstypes.Cluster
+	providerARN  string
+	providerTags map[string]string
+	roleTags     sync.Map // part -> map[string]string
+	planeZones   []string // zones that EKS wants the control plane in, once it has refused others; empty: any
+	releases     sync.Map // newest release by its public parameter
+	roleMade     sync.Map // role name -> time.Time it was made or changed
+	made         sync.Map // ID of a resource that this run has made
 }
 
 // looks are the lists of what is there, each fetched once a plan.
@@ -127,8 +129,6 @@ func (s *state) mine(tags []ec2types.Tag, kind string) (string, bool) {
 	ok := m[cloud.TagIdentity] == s.owner && m[cloud.TagKind] == kind && (name == s.spec.Name || strings.HasPrefix(name, s.spec.Name+"/"))
 	return name, ok
 }
-
-func (s *state) tags(kind, name string) map[string]string { return cloud.Tags(s.owner, kind, name) }
 
 func (s *state) token(kind, name string, facts ...any) *string {
 	return aws.String(cloud.ClientToken(s.owner, kind, name, s.env.RunID, facts))

@@ -41,6 +41,7 @@ const doc = "Everything is found again by its owner tags, so there is no state f
 	"An access entry of ours whose principal left `access` is removed; entries that others made are named and left alone.\n" +
 	"A node group of ours that left `nodeGroups` stays, and is named with its price, until `pipectl run --prune`: once the groups of the file are\n" +
 	"ready its nodes are drained, and it is removed. A new name is so how instance types change without a time that has no nodes.\n\n" +
+	"`tags` are on all that is made; what was there before gets them in place. A tag that left `tags` stays where it is.\n\n" +
 	"Nothing is upgraded unless `version` names a newer one: then the control plane goes from minor version to minor version with the node groups\n" +
 	"behind it, and never back. Add-ons are stages of their own (install-addon): give them the versions that go with the new one.\n\n" +
 	"A zone that is full is left out of a node group that is not pinned to zones, and a zone that EKS refuses is left out of the control plane.\n\n" +

@@ -75,6 +75,7 @@ func (s *Spec) Validate() []spec.Problem {
 	add := func(path, hint, format string, args ...any) {
 		ps = append(ps, spec.Problem{Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
+	s.checkTags(add)
 	if s.Existing {
 		if len(s.NodeGroups) > 0 {
 			add("nodeGroups", "leave nodeGroups out, or drop `existing: true`", "an existing cluster is only read")
