@@ -76,6 +76,20 @@ func state(run string, p common.OperationPhase, message string) func(*argo.Appli
 	}
 }
 
+// refused says that an object was not taken.
+func refused(message string) func(*argo.Application) {
+	return func(a *argo.Application) {
+		a.Status.OperationState.SyncResult.Resources = argo.ResourceResults{{Kind: "ConfigMap", Status: common.ResultCodeSynced}, {Kind: "Pod", Status: common.ResultCodeSyncFailed, Message: message}}
+	}
+}
+
+// hooked says that a hook failed by itself.
+func hooked(message string) func(*argo.Application) {
+	return func(a *argo.Application) {
+		a.Status.OperationState.SyncResult.Resources = argo.ResourceResults{{Kind: "Job", HookType: common.HookTypePreSync, HookPhase: common.OperationFailed, Message: message}}
+	}
+}
+
 // namespaceThere says that the operation could not make the namespace, since it was there.
 func namespaceThere(a *argo.Application) {
 	a.Status.OperationState.SyncResult.Resources = argo.ResourceResults{{Kind: "Namespace", Message: `namespaces "many" already exists`}}
@@ -145,6 +159,9 @@ func TestDecisions(t *testing.T) {
 		"or is being compared":                                          {wanted: known, looks: []sight{{0, app(outOf, marked), "refresh"}}},
 		"or says an error":                                              {wanted: known, looks: []sight{{0, app(outOf, condition("ComparisonError", "x")), "refresh"}}},
 		"or is not at the commit that was pushed":                       {wanted: func(w *wanted) { w.Recent, w.Pushed = time.Minute, shaB }, looks: []sight{{0, app(outOf), "refresh"}}},
+		"R14: an API server that was away while it was applied":         {looks: after(ran, sight{tick, app(outOf, later, state("run-1", common.OperationFailed, "no"), refused("dial tcp 10.96.0.1:443: connect: connection refused")), "refresh"}, sight{tick, app(outOf, later, later), "sync"})},
+		"R14: a webhook that is away may be so for good":                {looks: after(ran, sight{tick, app(outOf, later, state("run-1", common.OperationFailed, "no"), refused("failed calling webhook: dial tcp: connect: connection refused")), "fail SyncFailed"})},
+		"R14: what a hook says of its database is its own word":         {looks: after(ran, sight{tick, app(outOf, later, state("run-1", common.OperationFailed, "no"), hooked("dial tcp: connect: connection refused")), "fail SyncFailed"})},
 		"a namespace that others made at the same moment":               {looks: after(ran, sight{tick, app(outOf, later, state("run-1", common.OperationFailed, "no"), namespaceThere), "refresh"}, sight{tick, app(outOf, later, later), "sync"})},
 		"a controller that did not know the projects yet is asked anew": {looks: after(ran, sight{tick, app(outOf, later, state("run-1", common.OperationError, "Application referencing project default which does not exist")), "refresh"}, sight{tick, app(outOf, later, later), "sync"})},
 		"R4: a status of another revision than the one synced does not count": {looks: after(done, sight{tick, app(outOf, at(shaB), later, later), "refresh"},

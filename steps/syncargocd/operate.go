@@ -2,6 +2,7 @@ package syncargocd
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -93,17 +94,41 @@ func held(m memory, app *argo.Application, now time.Time) (memory, action, bool)
 }
 
 // passes reports an operation that ended by what passes by itself: a controller that has just started takes one up again before it knows
-// the projects, and of several that make one namespace at once only the first can.
+// the projects, of several that make one namespace at once only the first can, and the cluster's API server may be away for a moment.
 func passes(s *argo.OperationState) bool {
 	switch s.Phase {
 	case common.OperationError:
 		return passing.MatchString(s.Message) || strings.Contains(s.Message, unknownProject)
 	case common.OperationFailed:
-		return s.SyncResult != nil && slices.ContainsFunc(s.SyncResult.Resources, func(r *argo.ResourceResult) bool {
+		return unanswered(s) || s.SyncResult != nil && slices.ContainsFunc(s.SyncResult.Resources, func(r *argo.ResourceResult) bool {
 			return r.Kind == "Namespace" && strings.Contains(r.Message, "already exists")
 		})
 	}
 	return false
+}
+
+// away matches what Argo CD's client says of an API server that does not answer, or that has just made a namespace and no account in it.
+// What an admission webhook says the same of is none of that: it may be away for good, and hooks of the sync would run again in vain.
+var away = regexp.MustCompile(`connect: connection refused|connection reset by peer|unexpected EOF|client connection lost|TLS handshake timeout|` +
+	`etcdserver: (leader changed|request timed out)|failed to discover server resources for group version \S+: (forbidden|unexpected error)|error looking up service account \S+: serviceaccount "default" not found`)
+
+// unanswered reports a sync of which nothing failed but what the API server did not answer to. Words of a hook's own do not count.
+func unanswered(s *argo.OperationState) bool {
+	if s.SyncResult == nil {
+		return false
+	}
+	some := false
+	for _, r := range s.SyncResult.Resources {
+		refused := r.Status == common.ResultCodeSyncFailed
+		if failed := r.HookPhase == common.OperationFailed || r.HookPhase == common.OperationError; !refused && !failed {
+			continue
+		}
+		if !refused || !away.MatchString(r.Message) || strings.Contains(r.Message, "failed calling webhook") {
+			return false
+		}
+		some = true
+	}
+	return some
 }
 
 func syncFailed(s *argo.OperationState) action {
@@ -119,5 +144,9 @@ func syncFailed(s *argo.OperationState) action {
 	if len(why) > 0 {
 		text += ": " + strings.Join(why, "; ")
 	}
-	return failWith("SyncFailed", steps.Unhealthy, "", "sync: %s: %s", strings.ToLower(string(s.Phase)), text)
+	category := steps.Unhealthy
+	if unanswered(s) {
+		category = steps.Transient
+	}
+	return failWith("SyncFailed", category, "", "sync: %s: %s", strings.ToLower(string(s.Phase)), text)
 }

@@ -11,12 +11,13 @@ import (
 	"pipectl.dev/kube/labtest"
 )
 
-// The API server itself dies, below a sync that waits and below Argo CD, and comes back over the same data.
+// The API server itself dies, below a sync that waits and below Argo CD, and comes back over the same data. Argo CD may have a sync fail
+// meanwhile, for one reason or another, and is told to try again.
 func TestARestartOfTheAPIServerIsSurvived(t *testing.T) { // R14
 	ways(t, func(a *argo) {
 		t, name, lab := a.t, "revived-"+a.way, labtest.Cluster(a.t)
-		head := a.commit(map[string]string{"revive/cm.yaml": config("c", "x"), "revive/slow.yaml": slow(4)})
-		a.app(name, "revive", "")
+		head := a.commit(map[string]string{name + "/cm.yaml": config("c", "x"), name + "/slow.yaml": slow(4)})
+		a.app(name, name, "")
 		set := func(running bool) {
 			lab.Do(t, http.MethodPut, "/components/kube-apiserver", map[string]bool{"running": running})
 		}
@@ -35,7 +36,7 @@ func TestARestartOfTheAPIServerIsSurvived(t *testing.T) { // R14
 			}
 			done <- err
 		}()
-		a.until("its hook runs", func() bool { // before that Argo CD itself fails when it cannot ask the API server, and tries again
+		a.until("its hook runs", func() bool {
 			phase, _, _ := unstructured.NestedString(a.object(kube.ObjectRef{APIVersion: "v1", Kind: "Pod", Namespace: name, Name: "slow"}), "status", "phase")
 			return phase == "Running"
 		})
