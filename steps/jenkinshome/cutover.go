@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -81,6 +82,12 @@ func (m *mission) cutArguments() moverArgs {
 	a.Application, a.Own = m.home.App, os.Getenv("BUILD_URL")
 	if a.Application != "" {
 		a.ArgoNamespace = s.ArgoCD
+	}
+	switch v := m.home.Volume; {
+	case v.PersistentVolumeClaim != nil:
+		a.HomeClaim = v.PersistentVolumeClaim.ClaimName
+	case v.HostPath != nil:
+		a.HomeDir, a.Node = path.Join(v.HostPath.Path, m.home.SubPath), m.home.Pod.Spec.NodeName
 	}
 	switch m.move.Route {
 	case routeSnapshot:

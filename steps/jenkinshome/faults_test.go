@@ -93,6 +93,7 @@ func TestWhatGoesWrongTurnsACutOverBack(t *testing.T) {
 		"a source that somebody still writes to": {func(s *stage, _ *MigrateSpec) {
 			s.on("last pass done", func() { _ = os.WriteFile(filepath.Join(s.home(), "jobs", "new.xml"), []byte("x"), 0o600) })
 		}, "SourceChanged", 17},
+		"another pod that has the home": {func(s *stage, _ *MigrateSpec) { s.backupPod("{name: home, mountPath: /home}") }, "HomeShared", 12},
 		"a sync policy that somebody puts back": {func(s *stage, _ *MigrateSpec) {
 			s.on(string(doPause), func() {
 				go func() {

@@ -36,6 +36,7 @@ type moverArgs struct {
 	Passes               int
 	Small                int64
 
+	HomeClaim, HomeDir, Node   string // who else mounts these may write to the home
 	Owner                      string // JSON of the steps.Identity
 	Namespace, Record          string
 	Kind, Name                 string // of the workload
@@ -78,6 +79,9 @@ func (a *moverArgs) flags() *flag.FlagSet {
 	f.Int64Var(&a.FSGroup, "fs-group", a.FSGroup, "group of the home's root")
 	f.IntVar(&a.Passes, "passes", a.Passes, "passes at most")
 	f.Int64Var(&a.Small, "small", a.Small, "a pass that copied at most so many files is the last")
+	f.StringVar(&a.HomeClaim, "home-claim", a.HomeClaim, "claim that has the home")
+	f.StringVar(&a.HomeDir, "home-dir", a.HomeDir, "directory of the node that has the home")
+	f.StringVar(&a.Node, "node", a.Node, "that node")
 	f.StringVar(&a.Owner, "owner", a.Owner, "identity of the pipeline")
 	f.StringVar(&a.Namespace, "namespace", a.Namespace, "namespace of the workload and of the record")
 	f.StringVar(&a.Record, "record", a.Record, "state ConfigMap")

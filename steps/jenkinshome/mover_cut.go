@@ -257,7 +257,10 @@ func (c *cut) awaitEnd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.stillDown(ctx)
+	if err := c.stillDown(ctx); err != nil {
+		return err
+	}
+	return c.alone(ctx)
 }
 
 // stillDown is the fence: nobody may have scaled Jenkins up while we believe it down.

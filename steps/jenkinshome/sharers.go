@@ -1,0 +1,68 @@
+package jenkinshome
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pipectl.dev/kube"
+	"pipectl.dev/steps"
+)
+
+// sharers are pods that may write to the home: they mount the claim, or on the home's node its directory or one below. Our own only read it.
+func sharers(pods []corev1.Pod, claim, dir, node string) []string {
+	var out []string
+	for _, p := range pods {
+		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || p.Labels[kube.RunLabel] != "" {
+			continue
+		}
+		for _, v := range p.Spec.Volumes {
+			same := claim != "" && v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim ||
+				dir != "" && v.HostPath != nil && p.Spec.NodeName == node && within(path.Clean(v.HostPath.Path), dir)
+			if same && writes(p.Spec, v.Name) {
+				out = append(out, p.Name)
+				break
+			}
+		}
+	}
+	return out
+}
+
+func writes(p corev1.PodSpec, volume string) bool {
+	return slices.ContainsFunc(slices.Concat(p.InitContainers, p.Containers), func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume && !m.ReadOnly })
+	})
+}
+
+// lingerWithin is how long pods that were to end with Jenkins, such as agents, may stay.
+const lingerWithin = time.Minute
+
+// alone is the fence beside stillDown: once Jenkins is gone nobody else in its namespace may have the home.
+func (c *cut) alone(ctx context.Context) error {
+	if c.args.HomeClaim == "" && c.args.HomeDir == "" {
+		return nil
+	}
+	for began := time.Now(); ; c.sleep(ctx, time.Second) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		pods, err := c.kube.Typed.CoreV1().Pods(c.args.Namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return fmt.Errorf("pods of namespace %s: %w", c.args.Namespace, kube.Explain(err))
+		}
+		who := sharers(pods.Items, c.args.HomeClaim, c.args.HomeDir, c.args.Node)
+		if len(who) == 0 {
+			return nil
+		}
+		if time.Since(began) > min(lingerWithin, c.args.StopWithin) {
+			return &steps.Error{Code: "HomeShared", Category: steps.Conflict, Retryable: true,
+				Message: "other pods have the home too, and may write to it: " + strings.Join(who, ", "), Hints: []string{"stop them, or let them mount it read only, and run again"}}
+		}
+	}
+}
