@@ -170,7 +170,7 @@ func chown(t *testing.T, home string) {
 // TestLabAReleaseOfTheOfficialChartMovesToItsNewClaim moves a home whose chart has the kubelet share every file with the group at each start
 // to one whose values are those that attach-volume puts out: there the kubelet lets the files be.
 func TestLabAReleaseOfTheOfficialChartMovesToItsNewClaim(t *testing.T) {
-	l := newLabMove(t, "chart-old", "var/lib/chart")
+	l := newLabMove(t, "chart-old", "172.31.0.11", "var/lib/chart")
 	chown(t, l.home)
 	withDriver(t, l.lab, l.kube, l.session)
 	fresh := l.addNode(t, "chart-new", "172.31.0.21", true)

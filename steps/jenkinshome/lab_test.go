@@ -123,15 +123,16 @@ type labMove struct {
 
 var labMoves int64
 
-// newLabMove makes an old node with a home on its disk, and a blank volume in its zone.
-func newLabMove(t *testing.T, node, home string) *labMove {
+// newLabMove makes an old node with a home on its disk, and a blank volume. With an address of the account the node is an instance in the
+// volume's zone, else it is outside of EC2.
+func newLabMove(t *testing.T, node, address, home string) *labMove {
 	t.Helper()
 	l := &labMove{lab: labtest.Cluster(t)}
 	l.ref = steps.ClusterRef{Kubeconfig: l.lab.Kubeconfig}
 	labMoves++ // volumes and instances of two accounts must not have the same ids, since they share a directory
 	l.account = emu.New(emu.Options{NoLag: true, Speed: 20, World: disks{lab: l.lab}, Seed: labMoves})
 	t.Cleanup(l.account.Close)
-	machine := l.addNode(t, node, "172.31.0.10", false)
+	machine := l.addNode(t, node, address, false)
 	l.root = filepath.Join(l.lab.Dir, "nodes", machine.InstanceID, "root")
 	l.home = filepath.Join(l.root, home)
 	sum := sha256.Sum256([]byte(labToken))
@@ -160,18 +161,21 @@ func newLabMove(t *testing.T, node, home string) *labMove {
 	return l
 }
 
-// addNode makes a node that is an instance of the account. One that was made by hand does not say so itself.
+// addNode makes a node, with an address of the account one of its instances. One that was made by hand does not say so itself.
 func (l *labMove) addNode(t *testing.T, name, address string, says bool) labtest.Node {
 	t.Helper()
-	machine, err := l.account.SeedInstance(emu.InstanceSeed{PrivateIP: address, Zone: "ap-northeast-2a"})
-	if err != nil {
-		t.Fatal(err)
+	n := labtest.Node{Name: name, InstanceID: name, PrivateIP: address, Zone: "ap-northeast-2a", Region: emu.FixtureRegion, Labels: map[string]string{"kubernetes.io/hostname": name}}
+	if strings.HasPrefix(address, "172.31.") {
+		machine, err := l.account.SeedInstance(emu.InstanceSeed{PrivateIP: address, Zone: n.Zone})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.InstanceID = machine.ID
 	}
-	n := labtest.Node{Name: name, InstanceID: machine.ID, PrivateIP: address, Zone: machine.Zone, Region: emu.FixtureRegion, Labels: map[string]string{"kubernetes.io/hostname": name}}
 	if says {
-		n.ProviderID = "aws:///" + machine.Zone + "/" + machine.ID
+		n.ProviderID = "aws:///" + n.Zone + "/" + n.InstanceID
 	}
-	if err := os.MkdirAll(filepath.Join(l.lab.Dir, "nodes", machine.ID, "devices"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(l.lab.Dir, "nodes", n.InstanceID, "devices"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	l.lab.AddNode(t, n)
@@ -179,7 +183,7 @@ func (l *labMove) addNode(t *testing.T, name, address string, says bool) labtest
 }
 
 func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
-	l := newLabMove(t, "old-1", "var/lib/jenkins")
+	l := newLabMove(t, "old-1", "172.31.0.10", "var/lib/jenkins")
 	lab, k, b, s, root, home, volume, ref := l.lab, l.kube, l.base, l.stage, l.root, l.home, l.stage.volume, l.ref
 	applyText(t, k, labObjects)
 	awaitReady(t, k, kube.Workload{Kind: "Deployment", Namespace: "jenkins", Name: "jenkins"})

@@ -123,7 +123,7 @@ func (s *serving) one(ctx context.Context, conn net.Conn, keys stream.Keys, tree
 	case err != nil:
 		s.log.Warn("connection: " + err.Error())
 	default:
-		s.log.Info("pass served")
+		s.log.Info("peer served to its end")
 	}
 }
 
@@ -160,14 +160,16 @@ func (c *cut) serve(ctx context.Context) (s *serving, stop func()) {
 	return s, func() { cancel(); <-over }
 }
 
-// receiver is the other end of a stream: what makes passes out of connections.
+// receiver is the other end of a stream: what makes passes of a connection, and of the next where that is lost.
 type receiver struct {
 	args moverArgs
 	log  *slog.Logger
 	keys stream.Keys
 	l    net.Listener
-	root treecopy.Stat // of the home, as last seen
-	lost int           // passes that a lost connection ended
+	src  *stream.Source // nil while there is no connection
+	seen stream.Stats   // of it, until the pass before
+	root treecopy.Stat  // of the home, as last seen
+	lost int            // passes that a lost connection ended
 }
 
 func newReceiver(ctx context.Context, a moverArgs, log *slog.Logger) (*receiver, error) {
@@ -182,22 +184,37 @@ func newReceiver(ctx context.Context, a moverArgs, log *slog.Logger) (*receiver,
 	return &receiver{args: a, log: log, keys: keys, l: l}, nil
 }
 
-func (r *receiver) close() error { return r.l.Close() }
+func (r *receiver) close() error {
+	r.hangUp()
+	return r.l.Close()
+}
 
-// copy makes one pass. A connection that is lost is waited for anew, and the pass begins where it was: what is complete is not sent again.
+func (r *receiver) hangUp() {
+	if r.src != nil {
+		_ = r.src.Close() // the passes are over, or lost
+	}
+	r.src, r.seen = nil, stream.Stats{}
+}
+
+// copy makes one pass, over the connection of the pass before where there is one: Jenkins stands still while another is made. A connection
+// that is lost is waited for anew, and the pass begins where it was: what is complete is not sent again.
 func (r *receiver) copy(ctx context.Context, root string, o treecopy.Options) (*treecopy.Report, error) {
 	for {
-		src, err := r.connect(ctx)
-		if err != nil {
-			return nil, err
+		if r.src == nil {
+			src, err := r.connect(ctx)
+			if err != nil {
+				return nil, err
+			}
+			r.src = src
 		}
-		rep, err := treecopy.CopyFrom(ctx, remember{src, r}, root, o)
-		stats := src.Stats()
-		_ = src.Close() // the pass is over, or lost
+		rep, err := treecopy.CopyFrom(ctx, remember{r.src, r}, root, o)
 		if err == nil {
-			r.log.Info("received", "bytes", stats.Raw, "wire", stats.Wire, "packed", stats.Packed > 0)
+			now := r.src.Stats()
+			r.log.Info("received", "bytes", now.Raw-r.seen.Raw, "wire", now.Wire-r.seen.Wire, "packed", now.Packed > r.seen.Packed)
+			r.seen = now
 			return rep, nil
 		}
+		r.hangUp()
 		if !errors.Is(err, treecopy.ErrLost) || ctx.Err() != nil {
 			return rep, err
 		}

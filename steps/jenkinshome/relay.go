@@ -21,10 +21,17 @@ var dialPod = func(ctx context.Context, k *kube.Client, namespace, pod string, p
 	return k.PortForward(ctx, namespace, pod, port)
 }
 
+// Pauses between two tries to connect the ends. The first are short: Jenkins stands still while a mover's pod is waited for.
+const (
+	firstPause = 100 * time.Millisecond
+	maxPause   = time.Second
+)
+
 // carry connects the two ends until ctx is done. A connection that ends, whoever ended it, is followed by the next.
 func carry(ctx context.Context, from, to end, say func(string)) {
-	last := ""
+	last, wait := "", firstPause
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := carryOne(ctx, from, to)
 		if err == nil {
 			err = errors.New("connection ended")
@@ -33,7 +40,11 @@ func carry(ctx context.Context, from, to end, say func(string)) {
 			last = err.Error()
 			say(last)
 		}
-		pause(ctx, time.Second)
+		if time.Since(began) > maxPause {
+			wait = firstPause
+		}
+		pause(ctx, wait)
+		wait = min(2*wait, maxPause)
 	}
 }
 

@@ -174,6 +174,9 @@ func TestRouteStreamMovesAHomeFromOutsideOfEC2(t *testing.T) {
 		if left := s.leftOfStream(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
+		if passes, peers := strings.Count(s.log.String(), "msg=received"), strings.Count(s.log.String(), "peer served to its end"); peers != 3 || passes <= peers {
+			t.Errorf("%d passes over %d connections: each of 3 movers should keep its own", passes, peers)
+		}
 		if s.net.wire.Len() == 0 || bytes.Contains(s.net.wire.Bytes(), []byte(mark)) || bytes.Contains(s.net.wire.Bytes(), []byte("config.xml")) {
 			t.Errorf("of %d bytes on the wire some are readable", s.net.wire.Len())
 		}
