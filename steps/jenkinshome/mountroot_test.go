@@ -241,6 +241,40 @@ func TestRootAFileSystemGrowsInAChroot(t *testing.T) {
 	}
 }
 
+// TestRootAnXFSVolumeGrowsAsItIsMounted enlarges a volume that somebody has formatted otherwise.
+func TestRootAnXFSVolumeGrowsAsItIsMounted(t *testing.T) {
+	disk := loopDevice(t, 320)
+	if out, err := exec.CommandContext(t.Context(), "mkfs.xfs", "-q", disk).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.xfs: %v: %s (it is in the package xfsprogs)", err, out)
+	}
+	a := moverDefaults
+	a.Target, a.Volume = mountPoint(t), "vol-0"
+	mounted := func() (size int64) {
+		t.Helper()
+		root, release, err := mountTarget(t.Context(), fixedDevice{device.Open("/"), disk}, a, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Statfs_t
+		err = errors.Join(unix.Statfs(root, &st), os.WriteFile(filepath.Join(root, "x"), []byte("x"), 0o600), release())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int64(st.Blocks) * st.Bsize
+	}
+	first := mounted()
+	if again := mounted(); again != first {
+		t.Errorf("as large as the device: %d, was %d", again, first)
+	}
+	enlarge(t, disk, 1024)
+	if now := mounted(); now < first+600<<20 {
+		t.Errorf("of %d on a larger device, was %d", now, first)
+	}
+	if out, err := exec.CommandContext(t.Context(), "xfs_repair", "-n", disk).CombinedOutput(); err != nil {
+		t.Errorf("xfs_repair: %v: %s", err, out)
+	}
+}
+
 // TestRootFormatInAChroot formats as a mover in a pod does: the node's root is somewhere else, and the tool is the node's.
 func TestRootFormatInAChroot(t *testing.T) {
 	disk := loopDevice(t, 64)

@@ -211,17 +211,20 @@ func mountTarget(ctx context.Context, dev device.Devices, a moverArgs, log *slog
 		log.Info("device formatted", "device", path)
 	}
 	if holds == "ext4" {
-		grow(ctx, dev, path, log)
+		grow(log, path, func() (before, after int64, err error) { return dev.Grow(ctx, path) })
 	}
 	if root, err = dev.Mount(path, a.Target); err != nil {
 		return "", nil, err
+	}
+	if holds == "xfs" {
+		grow(log, path, func() (before, after int64, err error) { return dev.GrowMounted(path, root) })
 	}
 	return root, func() error { return dev.Unmount(root) }, nil
 }
 
 // grow gives the file system what the volume has grown by since it was formatted. Where that fails the copy finds out whether there is room.
-func grow(ctx context.Context, dev device.Devices, path string, log *slog.Logger) {
-	switch before, after, err := dev.Grow(ctx, path); {
+func grow(log *slog.Logger, path string, by func() (before, after int64, err error)) {
+	switch before, after, err := by(); {
 	case err != nil:
 		log.Warn("the file system stays as large as it is: " + err.Error())
 	case after > before:

@@ -27,6 +27,8 @@ type Devices interface {
 	Mount(path, dir string) (root string, err error)
 	// Grow makes an ext4 file system that is not mounted as large as its device. Sizes are in bytes; equal ones mean that it was so already.
 	Grow(ctx context.Context, path string) (before, after int64, err error)
+	// GrowMounted does the same for an xfs file system, once it is mounted at root.
+	GrowMounted(path, root string) (before, after int64, err error)
 	// View makes the file system that has the directory inside readable, on the device or one of its partitions, and returns the directory
 	// that its root can be seen at; dir is where to mount it. A journal that was not closed is replayed: the device must be a copy.
 	View(path, dir, inside string) (root string, err error)

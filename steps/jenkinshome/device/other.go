@@ -20,3 +20,6 @@ func (system) Unmount(string) error                         { return errUnsuppor
 func (system) Grow(context.Context, string) (before, after int64, err error) {
 	return 0, 0, errUnsupported
 }
+func (system) GrowMounted(string, string) (before, after int64, err error) {
+	return 0, 0, errUnsupported
+}

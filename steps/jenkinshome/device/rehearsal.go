@@ -69,6 +69,9 @@ func (r rehearsal) Mount(path, _ string) (string, error) {
 // Grow has nothing to do: directories have no size of their own.
 func (rehearsal) Grow(context.Context, string) (before, after int64, err error) { return 0, 0, nil }
 
+// GrowMounted has nothing to do either.
+func (rehearsal) GrowMounted(string, string) (before, after int64, err error) { return 0, 0, nil }
+
 func (r rehearsal) View(path, dir, inside string) (string, error) {
 	root, err := r.Mount(path, dir)
 	if err != nil {
