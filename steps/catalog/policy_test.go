@@ -52,6 +52,7 @@ func (l life) liveAs(t *testing.T, policy string) (calls []emulator.Call, left [
 
 // goesOnWithout are actions whose refusal a step answers by knowing less, or by another way, and not by an error.
 var goesOnWithout = map[string]string{
+	"ec2:DescribeImages":                      "an image of one's own is not looked at before",
 	"ec2:DescribeInstances":                   "vCPUs in use are not counted before",
 	"eks:DescribeClusterVersions":             "a plan tells no dates of support, and a version that is not known shows when the cluster is made",
 	"eks:ListClusters":                        "clusters are not counted before",
