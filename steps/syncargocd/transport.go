@@ -1,6 +1,7 @@
 package syncargocd
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -78,8 +79,10 @@ func decode(raw []byte) (*argo.Application, error) {
 	if err := json.Unmarshal(raw, &app); err != nil {
 		return nil, fmt.Errorf("application: %w", err)
 	}
-	if err := json.Unmarshal(raw, &newer); err != nil {
-		return nil, fmt.Errorf("application: %w", err)
+	if bytes.Contains(raw, []byte(`"enabled"`)) { // seldom, and reading all of it twice is not cheap: there may be hundreds of changes a second
+		if err := json.Unmarshal(raw, &newer); err != nil {
+			return nil, fmt.Errorf("application: %w", err)
+		}
 	}
 	if on := newer.Spec.SyncPolicy.Automated.Enabled; on != nil && !*on {
 		app.Spec.SyncPolicy.Automated = nil
@@ -95,6 +98,7 @@ func decodeObject(obj *unstructured.Unstructured) (*argo.Application, error) {
 		return nil, nil
 	}
 	unstructured.RemoveNestedField(obj.Object, "metadata", "managedFields")
+	unstructured.RemoveNestedField(obj.Object, "status", "history")
 	raw, err := obj.MarshalJSON()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kube.RefOf(obj), err)
