@@ -30,6 +30,8 @@ import (
 type World struct {
 	*emulator.Cloud
 	Open cloud.Opener
+	// Prune has runs let go what left the spec.
+	Prune bool
 
 	stand  *emulator.StandIn
 	region string
@@ -100,7 +102,7 @@ func (w *World) Env() steps.Env {
 	w.runs++
 	return steps.Env{
 		Identity: steps.Identity{Account: emulator.FixtureAccount, Region: emulator.FixtureRegion, Pipeline: "blog"},
-		Stage:    "stage", RunID: fmt.Sprintf("run-%d", w.runs), Log: slog.New(slog.DiscardHandler),
+		Stage:    "stage", RunID: fmt.Sprintf("run-%d", w.runs), Log: slog.New(slog.DiscardHandler), Prune: w.Prune,
 		Record: func(e steps.Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -34,6 +34,7 @@ type phase struct {
 	before   func(*testing.T, *cloudtest.World) // what others do to the account first
 	down     bool
 	withData bool
+	prune    bool
 }
 
 // life is a row of phases, each of which must converge whatever goes wrong with any of its calls.
@@ -51,7 +52,7 @@ type process struct {
 
 // run does one phase as the engine would: stages in order on the way up, backwards in two passes on the way down.
 func (p phase) run(ctx context.Context, t *testing.T, w *cloudtest.World, proc process) error {
-	if !p.down {
+	if w.Prune = p.prune; !p.down {
 		for _, s := range p.stages {
 			if _, err := w.Apply(ctx, proc.steps[s.step], cloudtest.Input(t, s.with)); err != nil {
 				return fmt.Errorf("%s: %w", s.step, err)

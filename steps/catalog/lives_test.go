@@ -73,6 +73,7 @@ func lives() []life {
 	}
 	create := phase{name: "create", stages: created, before: somebodyElsesRole}
 	small := []stage{{"provision-eks", "{name: blog, network: {nat: none}, nodeGroups: [{name: main, instanceTypes: [t3.small]}]}"}}
+	otherNodes := []stage{{"provision-eks", strings.Replace(small[0].with, "name: main", "name: other", 1)}}
 	elsewhereZone := []stage{{"data-volume", strings.Replace(homeYAML, "2a,", "2c, relocate: true,", 1)}}
 	agent := stage{"install-addon", "cluster: {eks: {name: blog, region: ap-northeast-2}}\nname: eks-pod-identity-agent\n"}
 	const podRole = "cluster: {eks: {name: blog, region: ap-northeast-2}}\nroleName: pods\nserviceAccounts: [{namespace: ci, name: runner}]\n"
@@ -98,7 +99,7 @@ func lives() []life {
 		{name: "pods", phases: []phase{{name: "create", stages: pods, before: somebodyElsesRole}, {name: "repair", stages: pods, before: otherAssociation}, {name: "back to IRSA", stages: tokens}, {name: "pods again", stages: pods}, {name: "down", stages: pods, down: true}}},
 		{name: "their network", phases: []phase{{name: "create", stages: network(""), before: somebodyElsesNetwork}, {name: "user data", stages: network(`, userData: "#!/bin/sh\n"`)}, {name: "down", stages: network(""), down: true}}},
 		{name: "NAT", phases: []phase{{name: "one a zone", stages: gateways("per-az")}, {name: "one", stages: gateways("single")}, {name: "none", stages: gateways("none")}}},
-		{name: "no NAT", phases: []phase{{name: "create", stages: small}, {name: "down", stages: small, down: true}}},
+		{name: "no NAT", phases: []phase{{name: "create", stages: small}, {name: "other nodes", stages: otherNodes, prune: true}, {name: "down", stages: small, down: true}}},
 	}
 }
 
