@@ -32,10 +32,7 @@ func claimOf(v ec2types.Volume) string {
 }
 
 func (s *state) volumes(ctx context.Context, filters ...ec2types.Filter) ([]ec2types.Volume, error) {
-	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ec2types.Volume, *string, error) {
-		o, err := cloud.EC2(s.aws).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: filters, NextToken: t})
-		return field(o, err, func() ([]ec2types.Volume, *string) { return o.Volumes, o.NextToken })
-	})
+	all, err := s.aws.Volumes(ctx, filters...)
 	return slices.DeleteFunc(all, func(v ec2types.Volume) bool {
 		return v.State == ec2types.VolumeStateDeleting || v.State == ec2types.VolumeStateDeleted
 	}), err

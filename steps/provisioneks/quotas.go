@@ -96,19 +96,14 @@ func (s *state) usedVCPUs(spot bool) func(context.Context) (float64, error) {
 
 func (s *state) runningVCPUs(ctx context.Context, spot bool) (float64, error) {
 	total := 0.0
-	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ec2types.Reservation, *string, error) {
-		o, err := cloud.EC2(s.aws).DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{cloud.Filter("instance-state-name", "pending", "running")}, NextToken: t})
-		return field(o, err, func() ([]ec2types.Reservation, *string) { return o.Reservations, o.NextToken })
-	})
-	for _, r := range all {
-		for _, i := range r.Instances {
-			cores := int32(2)
-			if i.CpuOptions != nil && i.CpuOptions.CoreCount != nil {
-				cores = aws.ToInt32(i.CpuOptions.CoreCount) * max(aws.ToInt32(i.CpuOptions.ThreadsPerCore), 1)
-			}
-			if spot == (i.InstanceLifecycle == ec2types.InstanceLifecycleTypeSpot) {
-				total += float64(cores)
-			}
+	all, err := s.aws.Instances(ctx, cloud.Filter("instance-state-name", "pending", "running"))
+	for _, i := range all {
+		cores := int32(2)
+		if i.CpuOptions != nil && i.CpuOptions.CoreCount != nil {
+			cores = aws.ToInt32(i.CpuOptions.CoreCount) * max(aws.ToInt32(i.CpuOptions.ThreadsPerCore), 1)
+		}
+		if spot == (i.InstanceLifecycle == ec2types.InstanceLifecycleTypeSpot) {
+			total += float64(cores)
 		}
 	}
 	return total, err
