@@ -64,6 +64,9 @@ func release() string {
 	return "v3.2.6"
 }
 
+// settings are what argocd-cm says beside what a test sets.
+var settings string
+
 var deleteNow metav1.DeleteOptions
 
 // client calls argocd-server past the step.
@@ -105,10 +108,11 @@ func (a *argo) install(lab *labtest.Lab) {
 	a.t.Helper()
 	lab.AddNode(a.t, labtest.Node{Name: "ip-10-0-1-10", InstanceID: "i-1", PrivateIP: "10.0.1.10", Zone: "z-a", Region: "z", InstanceType: "t3.large"})
 	a.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: argocd}\n")
-	// Pods read this when they start, so it cannot come later.
-	all := strings.Replace(string(labtest.Upstream(a.t, "argo-cd/"+release()+"/manifests/install.yaml")),
-		"\n  name: argocd-cmd-params-cm\n---", "\n  name: argocd-cmd-params-cm\ndata: {application.namespaces: team-*}\n---", 1)
-	a.apply(all)
+	// Pods read these when they start, so they cannot come later.
+	a.apply(strings.NewReplacer(
+		"\n  name: argocd-cmd-params-cm\n---", "\n  name: argocd-cmd-params-cm\ndata: {application.namespaces: team-*}\n---",
+		"\n  name: argocd-cm\n---", "\n  name: argocd-cm\ndata: {"+settings+"}\n---",
+	).Replace(string(labtest.Upstream(a.t, "argo-cd/"+release()+"/manifests/install.yaml"))))
 	a.apply(`
 apiVersion: v1
 kind: Service
