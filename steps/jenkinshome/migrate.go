@@ -25,7 +25,7 @@ func (p migrateStep) Preflight(ctx context.Context, env steps.Env, s MigrateSpec
 		if !s.Jenkins.Token.IsSet() && !env.Unknown("jenkins.token") { // a move that is not known is one that has not begun
 			return noToken("the old Jenkins")
 		}
-		return nil
+		return nil // a precopy's own preflight has asked what AWS allows
 	}
 	m, err := p.mission(ctx, env, s)
 	if err != nil {
@@ -39,7 +39,10 @@ func (p migrateStep) Preflight(ctx context.Context, env steps.Env, s MigrateSpec
 	if d.Do == Keep || d.Do == Refuse {
 		return errOf(d)
 	}
-	return m.ready(ctx, d.Do)
+	if err := m.ready(ctx, d.Do); err != nil {
+		return err
+	}
+	return m.permitted(ctx)
 }
 
 // ready checks what the cut-over needs before Jenkins is touched.

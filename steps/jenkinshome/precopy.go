@@ -123,8 +123,10 @@ func (p precopyStep) Preflight(ctx context.Context, env steps.Env, s PrecopySpec
 			return whyDown
 		}
 	}
-	_, err = moverImage(ctx, p.open, p.o.Image)
-	return err
+	if _, err := moverImage(ctx, p.open, p.o.Image); err != nil {
+		return err
+	}
+	return m.permitted(ctx)
 }
 
 func errOf(d Decision) error {
