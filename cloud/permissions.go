@@ -86,17 +86,32 @@ func (s *Session) resourceOf(who Caller, action string) string {
 		return arn + ":" + who.Account + ":oidc-provider/oidc.eks." + s.Region + ".amazonaws.com/id/*"
 	case service == "iam":
 		return arn + ":" + who.Account + ":role/*"
-	case service == "eks" && strings.Contains(name, "Nodegroup"):
-		return arn + s.Region + ":" + who.Account + ":nodegroup/*"
-	case service == "eks" && strings.Contains(name, "Addon"):
-		return arn + s.Region + ":" + who.Account + ":addon/*"
-	case service == "eks" && strings.HasSuffix(name, "PodIdentityAssociation") && name != "CreatePodIdentityAssociation":
-		return arn + s.Region + ":" + who.Account + ":podidentityassociation/*"
+	case service == "logs":
+		return arn + s.Region + ":" + who.Account + ":log-group:*"
 	case service == "eks":
-		return arn + s.Region + ":" + who.Account + ":cluster/*"
+		return arn + s.Region + ":" + who.Account + ":" + eksKind(name) + "/*"
 	default:
 		return arn + s.Region + ":" + who.Account + ":" + kebab(strings.TrimPrefix(name, verbOf(name))) + "/*"
 	}
+}
+
+// eksKind is what EKS asks about for a call: what is made or listed is so in a cluster.
+func eksKind(name string) string {
+	switch {
+	case strings.Contains(name, "AccessPolic"):
+		return "access-entry"
+	case strings.HasPrefix(name, "Create") || strings.HasPrefix(name, "List"):
+		return "cluster"
+	case strings.Contains(name, "Nodegroup"):
+		return "nodegroup"
+	case strings.Contains(name, "Addon"):
+		return "addon"
+	case strings.Contains(name, "AccessEntry"):
+		return "access-entry"
+	case strings.Contains(name, "PodIdentityAssociation"):
+		return "podidentityassociation"
+	}
+	return "cluster"
 }
 
 func verbOf(name string) string {
@@ -108,9 +123,10 @@ func verbOf(name string) string {
 	return ""
 }
 
-// ec2Kinds are EC2's resource types whose names are not those of the calls.
-var ec2Kinds = map[string]string{"address": "elastic-ip", "nat-gateway": "natgateway", "launch-template-version": "launch-template", "vpc-attribute": "vpc",
-	"subnet-attribute": "subnet", "route": "route-table", "tags": "*"}
+// kindOfNoun are resource types of EC2 and Elastic Load Balancing whose names are not those of the calls.
+var kindOfNoun = map[string]string{"load-balancer": "loadbalancer", "target-group": "targetgroup",
+	"address": "elastic-ip", "nat-gateway": "natgateway", "launch-template-version": "launch-template", "vpc-attribute": "vpc",
+	"subnet-attribute": "subnet", "route": "route-table", "route-table-association": "route-table", "security-group-ingress": "security-group", "instances": "instance", "tags": "*"}
 
 func kebab(noun string) string {
 	var b strings.Builder
@@ -123,7 +139,7 @@ func kebab(noun string) string {
 		}
 		b.WriteRune(r)
 	}
-	if kind, ok := ec2Kinds[b.String()]; ok {
+	if kind, ok := kindOfNoun[b.String()]; ok {
 		return kind
 	}
 	return b.String()

