@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -16,18 +18,27 @@ import (
 )
 
 // Belongings lists what carries the owner tag of identity and shows that a step was at work: all that costs money, networks, roles, OIDC
-// providers, and add-ons and Pod Identity associations of its clusters. Smaller parts (subnets, routes) are not listed: they go with the network that they are in.
+// providers, and add-ons and Pod Identity associations, in clusters of others too. Smaller parts (subnets, routes) are not listed: they go with the network that they are in.
 func (s *Session) Belongings(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := beside(ctx, identity, s.Inventory, s.heldNetworks, s.heldRoles, s.heldIssuers)
+	var clusters []string
+	var pods atomic.Bool
+	all, err := beside(ctx, identity, s.Inventory, s.heldNetworks, s.heldIssuers,
+		func(ctx context.Context, identity string) ([]Holding, error) {
+			return s.heldRoles(ctx, identity, &pods)
+		},
+		func(ctx context.Context, _ string) (_ []Holding, err error) {
+			clusters, err = s.clusterNames(ctx)
+			return nil, err
+		})
 	if err != nil {
 		return nil, err
 	}
 	var within []look
-	for _, h := range all {
-		if h.Kind == "eks:Cluster" {
-			for _, in := range []func(ctx context.Context, cluster, identity string) ([]Holding, error){s.heldAddons, s.heldAssociations} {
-				within = append(within, func(ctx context.Context, identity string) ([]Holding, error) { return in(ctx, h.ID, identity) })
-			}
+	for _, name := range clusters {
+		ours := slices.ContainsFunc(all, func(h Holding) bool { return h.Kind == "eks:Cluster" && h.ID == name })
+		within = append(within, s.heldIn(name, ours, s.heldAddons))
+		if ours || pods.Load() { // there is no association without a role
+			within = append(within, s.heldIn(name, ours, s.heldAssociations))
 		}
 	}
 	some, err := beside(ctx, identity, within...)
@@ -39,6 +50,17 @@ func (s *Session) Belongings(ctx context.Context, identity string) ([]Holding, e
 		all[i].Region = s.Region
 	}
 	return all, nil
+}
+
+// heldIn looks into one cluster. One of others that the caller may not look into is passed over.
+func (s *Session) heldIn(cluster string, ours bool, in func(ctx context.Context, cluster, identity string) ([]Holding, error)) look {
+	return func(ctx context.Context, identity string) ([]Holding, error) {
+		out, err := in(ctx, cluster, identity)
+		if !ours && IsDenied(err) {
+			return nil, nil
+		}
+		return out, err
+	}
 }
 
 func (s *Session) heldNetworks(ctx context.Context, identity string) ([]Holding, error) {
@@ -59,8 +81,9 @@ func (s *Session) heldNetworks(ctx context.Context, identity string) ([]Holding,
 // ourName is how UniqueName's names end.
 var ourName = regexp.MustCompile(`-[0-9a-f]{8}$`)
 
-// heldRoles looks at the tags of roles that may be ours by name, or by whom they trust: a list of roles does not tell their tags.
-func (s *Session) heldRoles(ctx context.Context, identity string) ([]Holding, error) {
+// heldRoles looks at the tags of roles that may be ours by name, or by whom they trust: a list of roles does not tell their tags. pods is set
+// where one of ours is for Pod Identity.
+func (s *Session) heldRoles(ctx context.Context, identity string, pods *atomic.Bool) ([]Holding, error) {
 	all, err := s.roles(ctx)
 	if err != nil {
 		return nil, err
@@ -68,11 +91,17 @@ func (s *Session) heldRoles(ctx context.Context, identity string) ([]Holding, er
 	var perhaps []look
 	for _, r := range all {
 		trust, _ := url.QueryUnescape(aws.ToString(r.AssumeRolePolicyDocument)) // what cannot be read is not ours
-		if ourName.MatchString(aws.ToString(r.RoleName)) || strings.Contains(trust, ":oidc-provider/") || strings.Contains(trust, "pods.eks.amazonaws.com") {
-			perhaps = append(perhaps, func(ctx context.Context, identity string) ([]Holding, error) {
-				return s.heldRole(ctx, aws.ToString(r.RoleName), identity)
-			})
+		forPods := strings.Contains(trust, "pods.eks.amazonaws.com")
+		if !forPods && !ourName.MatchString(aws.ToString(r.RoleName)) && !strings.Contains(trust, ":oidc-provider/") {
+			continue
 		}
+		perhaps = append(perhaps, func(ctx context.Context, identity string) ([]Holding, error) {
+			found, err := s.heldRole(ctx, aws.ToString(r.RoleName), identity)
+			if forPods && len(found) > 0 {
+				pods.Store(true)
+			}
+			return found, err
+		})
 	}
 	return beside(ctx, identity, perhaps...)
 }

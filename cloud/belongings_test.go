@@ -1,6 +1,7 @@
 package cloud_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/bindirsa"
 	"pipectl.dev/steps/datavolume"
+	"pipectl.dev/steps/installaddon"
 	"pipectl.dev/steps/provisioneks"
 )
 
@@ -77,6 +79,53 @@ func TestBelongingsAreToldWholeOrNotAtAll(t *testing.T) {
 		}
 		if len(seen) < 10 {
 			t.Errorf("only %d calls went wrong", len(seen))
+		}
+	})
+}
+
+// What our stages put into a cluster of somebody else's outlives them there: it must be found when they leave the file.
+func TestBelongingsInClustersOfOthersAreFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 83})
+		k := w.Kube("theirs", cloudtest.Node("ip-10-0-1-5"))
+		theirs := w.Env()
+		theirs.Identity.Pipeline = "platform"
+		cluster := cloudtest.Input(t, "{name: theirs, nodeGroups: [{name: n, instanceTypes: [t3.small], desired: 1}]}")
+		if _, err := provisioneks.New(w.Open, nil).Apply(t.Context(), theirs, cluster); err != nil {
+			t.Fatal(err)
+		}
+		addon := cloudtest.Input(t, "{cluster: {eks: {name: theirs, region: ap-northeast-2}}, name: eks-pod-identity-agent}")
+		if _, err := w.Apply(t.Context(), installaddon.New(w.Open, k.Open), addon); err != nil {
+			t.Fatal(err)
+		}
+		pods := cloudtest.Input(t, "{cluster: {eks: {name: theirs, region: ap-northeast-2}}, podIdentity: true, roleName: runner, serviceAccounts: [{namespace: ci, name: runner}]}")
+		if _, err := w.Apply(t.Context(), bindirsa.New(w.Open, k.Open), pods); err != nil {
+			t.Fatal(err)
+		}
+		s, err := w.Open(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := func() []string {
+			t.Helper()
+			list, err := s.Belongings(t.Context(), w.Env().Identity.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, h := range list {
+				names = append(names, h.Kind+" "+h.Name)
+			}
+			slices.Sort(names)
+			return names
+		}
+		want := []string{"eks:Addon theirs/eks-pod-identity-agent", "eks:PodIdentityAssociation theirs/ci/runner", "iam:Role runner"}
+		if d := cmp.Diff(want, found()); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+		w.AddFault(emulator.Fault{Service: "eks", Action: "ListAddons", Kind: "access-denied", Times: 1})
+		if d := cmp.Diff(want[1:], found()); d != "" {
+			t.Errorf("a cluster that we may not look into (-want +got):\n%s", d)
 		}
 	})
 }

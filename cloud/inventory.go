@@ -66,14 +66,19 @@ func held(tags []ec2types.Tag, id string, since *time.Time, item string, count f
 	return Holding{Kind: m[TagKind], Name: m[TagName], Owner: m[TagIdentity], ID: id, Since: aws.ToTime(since), Item: item, Count: count}
 }
 
-func (s *Session) heldClusters(ctx context.Context, identity string) ([]Holding, error) {
-	names, err := Paged(ctx, func(ctx context.Context, token *string) ([]string, *string, error) {
+// clusterNames are those of all clusters of the region.
+func (s *Session) clusterNames(ctx context.Context) ([]string, error) {
+	return Paged(ctx, func(ctx context.Context, token *string) ([]string, *string, error) {
 		o, err := EKS(s).ListClusters(ctx, &eks.ListClustersInput{NextToken: token})
 		if err != nil {
 			return nil, nil, err
 		}
 		return o.Clusters, o.NextToken, nil
 	})
+}
+
+func (s *Session) heldClusters(ctx context.Context, identity string) ([]Holding, error) {
+	names, err := s.clusterNames(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +134,11 @@ func (s *Session) heldNATs(ctx context.Context, identity string) ([]Holding, err
 	})
 	var out []Holding
 	for _, n := range all {
-		out = append(out, held(n.Tags, aws.ToString(n.NatGatewayId), n.CreateTime, "nat", 1))
+		item := "nat"
+		if n.AvailabilityMode == ec2types.AvailabilityModeRegional {
+			item = "nat:regional"
+		}
+		out = append(out, held(n.Tags, aws.ToString(n.NatGatewayId), n.CreateTime, item, 1))
 	}
 	return out, err
 }

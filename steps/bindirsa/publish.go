@@ -3,6 +3,7 @@ package bindirsa
 import (
 	"bytes"
 	"context"
+	"net/url"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -109,7 +110,7 @@ func differs(path string, have, want []byte) []string {
 // provider makes IAM trust the issuer. One that is there already does as well, and is then not removed.
 func (s *state) provider(needs ...string) resource {
 	return resource{
-		Kind: kindProvider, Name: s.issuer, Needs: needs,
+		Kind: kindProvider, Name: s.providerName(), Needs: needs,
 		Observe: func(ctx context.Context, s *state) (status, error) {
 			arn := s.providerARN()
 			o, err := cloud.IAM(s.aws).GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: &arn})
@@ -123,12 +124,12 @@ func (s *state) provider(needs ...string) resource {
 			if !slices.Contains(o.ClientIDList, audience) {
 				d.Mend("clientIDs", o.ClientIDList, audience)
 			}
-			foreign := s.down && !cloud.Ours(cloud.IAMTagMap(o.Tags), s.owner, kindProvider, s.issuer)
+			foreign := s.down && !cloud.Ours(cloud.IAMTagMap(o.Tags), s.owner, kindProvider, s.providerName())
 			return status{Exists: true, Ready: true, ID: arn, ARN: arn, Drift: d, Foreign: foreign}, nil
 		},
 		Create: func(ctx context.Context, s *state) error {
 			_, err := cloud.IAM(s.aws).CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{
-				Url: aws.String(s.issuerURL()), ClientIDList: []string{audience}, Tags: cloud.IAMTags(cloud.Tags(s.owner, kindProvider, s.issuer)),
+				Url: aws.String(s.issuerURL()), ClientIDList: []string{audience}, Tags: cloud.IAMTags(cloud.Tags(s.owner, kindProvider, s.providerName())),
 			})
 			switch {
 			case cloud.IsExists(err):
@@ -151,4 +152,16 @@ func (s *state) provider(needs ...string) resource {
 	}
 }
 
-func (s *state) providerID() string { return reconcile.ID(kindProvider, s.issuer) }
+func (s *state) providerID() string { return reconcile.ID(kindProvider, s.providerName()) }
+
+// publishedIn parts an issuer from the bucket that it is published in, where its URL does not tell.
+const publishedIn = " in "
+
+// providerName is the issuer, and the bucket where that is not in it: once the stage left the file nothing else tells what to empty.
+func (s *state) providerName() string {
+	u, err := url.Parse("https://" + s.issuer)
+	if !s.publishes() || err != nil || pathStyle(u) {
+		return s.issuer
+	}
+	return s.issuer + publishedIn + s.spec.Issuer.Bucket
+}

@@ -48,7 +48,8 @@ func New(aws cloud.Opener, k kube.Opener) steps.Definition {
 			"AssumeRoleWithWebIdentity, and a token of a foreign one must be refused. Statements that others wrote into the trust policy are told by " +
 			"plan and kept; the one that is ours, and any that admits tokens of this cluster alone, is put right, which moves a role to the new issuer " +
 			"when its cluster was made anew. With podIdentity EKS itself keeps the bindings (associations): the role trusts pods.eks.amazonaws.com, the cluster " +
-			"needs the add-on eks-pod-identity-agent (an earlier install-addon stage), and no proof by a token is given. EKS tells a role and its tags for one " +
+			"needs the add-on eks-pod-identity-agent (an earlier install-addon stage), and no proof by a token is given: AWS has the call for it " +
+			"(AssumeRoleForPodIdentity) made by the agent alone, with the token of a pod that runs, and there may be none yet. EKS tells a role and its tags for one " +
 			"association at a time, so a plan makes one read for each of the cluster." +
 			" A cluster that EKS does not run (kubeadm, kops, k3s) does as well: with `issuer`, its discovery document and keys are published to an S3 " +
 			"bucket and registered in IAM; see [the guide](../irsa-anywhere.md).",
@@ -56,7 +57,7 @@ func New(aws cloud.Opener, k kube.Opener) steps.Definition {
 }
 
 // least names a role, whatever cluster and service accounts it was for: the role is found by its name alone. An association is known by its
-// cluster and service account, and an issuer by its URL where that tells the bucket, as S3's own do.
+// cluster and service account, and an issuer by its URL, with its bucket where that does not tell it.
 func least(kind, name string) (steps.Least, bool) {
 	partial := []string{"cluster", "serviceAccounts"}
 	switch kind {
@@ -71,11 +72,14 @@ func least(kind, name string) (steps.Least, bool) {
 		return steps.Least{With: fmt.Sprintf("{cluster: {eks: {name: %q, region: null}}, podIdentity: true, roleName: \"-\", serviceAccounts: [{namespace: %q, name: %q}]}", part[0], part[1], part[2]),
 			Partial: []string{"cluster.eks.region"}}, true
 	case kindProvider:
-		u, err := url.Parse("https://" + name)
-		if err != nil || !pathStyle(u) {
+		issuer, bucket, told := strings.Cut(name, publishedIn)
+		u, err := url.Parse("https://" + issuer)
+		if err != nil || !told && !pathStyle(u) {
 			return steps.Least{}, false
 		}
-		bucket, _, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
+		if !told {
+			bucket, _, _ = strings.Cut(strings.Trim(u.Path, "/"), "/")
+		}
 		return steps.Least{With: fmt.Sprintf("{issuer: {bucket: %q, url: %q}, cluster: null, serviceAccounts: null}", bucket, u.String()), Partial: partial}, bucket != ""
 	}
 	return steps.Least{}, false

@@ -40,16 +40,23 @@ func TestTheLeastSpecRemovesAllOfAUse(t *testing.T) {
 		apply("install-addon", "{"+cluster+"name: aws-ebs-csi-driver}")
 		apply("install-addon", "{"+cluster+"name: eks-pod-identity-agent}")
 		apply("bind-irsa", "{"+cluster+"roleName: pods-goes, podIdentity: true, serviceAccounts: [{namespace: c, name: goes}]}")
-		if err := errors.Join(w.MakeBucket("issuers"), w.Publish("issuers", ".well-known/openid-configuration", "openid/v1/jwks")); err != nil {
-			t.Fatal(err)
-		}
-		kubeadm := w.Kube("mine")
-		kubeadm.SelfManaged("kubeadm", "https://s3.ap-northeast-2.amazonaws.com/issuers")
-		for _, d := range catalog.All(catalog.Deps{AWS: w.Open, Kube: kubeadm.Open}) {
-			if d.Name == "bind-irsa" {
-				in := cloudtest.Input(t, "{cluster: {context: kubeadm}, issuer: {bucket: issuers}, roleName: own-goes, serviceAccounts: [{namespace: default, name: backup}]}")
-				if _, err := w.Apply(t.Context(), d, in); err != nil {
-					t.Fatal(err)
+		for bucket, issuer := range map[string]string{ // the second URL does not tell its bucket to who does not know S3's ways
+			"issuers": "https://s3.ap-northeast-2.amazonaws.com/issuers", "keys": "https://keys.s3.ap-northeast-2.amazonaws.com/a/b"} {
+			at := strings.TrimPrefix(strings.TrimPrefix(issuer, "https://keys.s3.ap-northeast-2.amazonaws.com/"), "https://s3.ap-northeast-2.amazonaws.com/issuers")
+			if at != "" {
+				at += "/"
+			}
+			if err := errors.Join(w.MakeBucket(bucket), w.Publish(bucket, at+".well-known/openid-configuration", at+"openid/v1/jwks")); err != nil {
+				t.Fatal(err)
+			}
+			kubeadm := w.Kube("mine-" + bucket)
+			kubeadm.SelfManaged("kubeadm", issuer)
+			for _, d := range catalog.All(catalog.Deps{AWS: w.Open, Kube: kubeadm.Open}) {
+				if d.Name == "bind-irsa" {
+					in := cloudtest.Input(t, "{cluster: {context: kubeadm}, issuer: {bucket: "+bucket+", url: '"+issuer+"'}, roleName: "+bucket+"-goes, serviceAccounts: [{namespace: default, name: backup}]}")
+					if _, err := w.Apply(t.Context(), d, in); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
 		}
@@ -80,11 +87,11 @@ func TestTheLeastSpecRemovesAllOfAUse(t *testing.T) {
 				}
 			}
 		}
-		if objects := w.Objects("issuers"); len(objects) != 0 {
-			t.Errorf("the issuer's documents are left: %v", objects)
+		if left := len(w.Objects("issuers")) + len(w.Objects("keys")); left != 0 {
+			t.Errorf("%d documents of the issuers are left", left)
 		}
-		if len(removed) != 10 {
-			t.Errorf("%d uses found: %q, want a cluster, four roles, an association, an issuer, two add-ons and a volume", len(removed), removed)
+		if len(removed) != 12 {
+			t.Errorf("%d uses found: %q, want a cluster, five roles, an association, two issuers, two add-ons and a volume", len(removed), removed)
 		}
 		if got := w.Owned(); !slices.Equal(got, want) {
 			t.Errorf("left %q\nwant %q", got, want)
