@@ -113,9 +113,10 @@ func (s *state) updateGroup(ctx context.Context, p *groupPart) error {
 	}
 }
 
+// groupAtRest waits until a node group is neither updated nor deleted, and gives it as it then is, nil when it is gone.
 func (s *state) groupAtRest(ctx context.Context, name string) (*ekstypes.Nodegroup, error) {
 	var g *ekstypes.Nodegroup
-	report := func(p wait.Progress) { s.env.WaitingFor("an earlier update of node group "+name, p) }
+	report := func(p wait.Progress) { s.env.WaitingFor("node group "+name+" is "+p.Detail, p) }
 	o := wait.Options{Timeout: time.Hour, Min: 5 * time.Second, Speed: s.aws.Speed, Report: report}
 	err := wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
 		var err error
@@ -123,7 +124,10 @@ func (s *state) groupAtRest(ctx context.Context, name string) (*ekstypes.Nodegro
 		if cloud.IsTransient(err) {
 			return false, "no answer", nil
 		}
-		return g == nil || g.Status != ekstypes.NodegroupStatusUpdating, "UPDATING", err
+		if g == nil || err != nil {
+			return true, "", err
+		}
+		return g.Status != ekstypes.NodegroupStatusUpdating && g.Status != ekstypes.NodegroupStatusDeleting, string(g.Status), nil
 	})
 	return g, err
 }

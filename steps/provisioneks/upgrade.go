@@ -29,25 +29,35 @@ func (s *state) nextMinor(ctx context.Context, have string, token *string) (*eks
 	return o.Update, nil
 }
 
-// levelGroups brings the node groups that are behind their control plane to its version, all at once.
+// levelGroups brings the node groups that are behind their control plane to its version, all at once: those that left the file too, which
+// stay until a prune.
 func (s *state) levelGroups(ctx context.Context, version string) error {
-	errs := make([]error, len(s.lay.groups))
+	var names []string
+	for _, p := range s.lay.groups {
+		names = append(names, p.Name)
+	}
+	for _, old := range s.oldGroups {
+		if old.group != nil {
+			names = append(names, old.name)
+		}
+	}
+	errs := make([]error, len(names))
 	var wg sync.WaitGroup
-	for i, p := range s.lay.groups {
-		wg.Go(func() { errs[i] = s.levelGroup(ctx, p, version) })
+	for i, name := range names {
+		wg.Go(func() { errs[i] = s.levelGroup(ctx, name, version) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-func (s *state) levelGroup(ctx context.Context, p *groupPart, version string) error {
+func (s *state) levelGroup(ctx context.Context, name, version string) error {
 	for {
-		g, err := s.groupAtRest(ctx, p.Name)
-		if err != nil || g == nil || !behind(g, version) || !cloud.Ours(g.Tags, s.owner, kindGroup, s.name(p.Name)) {
+		g, err := s.groupAtRest(ctx, name)
+		if err != nil || g == nil || !behind(g, version) || !cloud.Ours(g.Tags, s.owner, kindGroup, s.name(name)) {
 			return err
 		}
 		o, err := cloud.EKS(s.aws).UpdateNodegroupVersion(ctx, &eks.UpdateNodegroupVersionInput{
-			ClusterName: &s.spec.Name, NodegroupName: &p.Name, Version: &version, ClientRequestToken: s.token(kindGroup, p.Name, "level", version),
+			ClusterName: &s.spec.Name, NodegroupName: &name, Version: &version, ClientRequestToken: s.token(kindGroup, name, "level", version),
 		})
 		if busy(err) {
 			continue
@@ -55,7 +65,7 @@ func (s *state) levelGroup(ctx context.Context, p *groupPart, version string) er
 		if err != nil {
 			return err
 		}
-		if err := s.updated(ctx, p.Name, o.Update); err != nil {
+		if err := s.updated(ctx, name, o.Update); err != nil {
 			return err
 		}
 	}
@@ -91,13 +101,14 @@ func (s *state) checkUpgrade(ctx context.Context, c *ekstypes.Cluster) ([]error,
 	if unknown != nil {
 		return []error{unknown}, nil
 	}
-	return s.checkImages(ctx, want)
+	return s.checkUpgradeOfGroups(ctx, want)
 }
 
-// checkImages finds node groups whose image family ends before version does: EKS says so only once the control plane is upgraded.
-func (s *state) checkImages(ctx context.Context, version string) ([]error, error) {
+// checkUpgradeOfGroups finds node groups that the control plane cannot leave behind, which EKS says only halfway: those whose image family
+// ends before version does, and those of others, which are not ours to upgrade.
+func (s *state) checkUpgradeOfGroups(ctx context.Context, version string) ([]error, error) {
 	names, err := s.groupNames(ctx)
-	if err != nil || minor(version) <= lastAL2 {
+	if err != nil {
 		return nil, err
 	}
 	var out []error
@@ -106,9 +117,14 @@ func (s *state) checkImages(ctx context.Context, version string) ([]error, error
 		if err != nil {
 			return nil, err
 		}
-		if g != nil && strings.HasPrefix(string(g.AmiType), "AL2_") {
+		switch {
+		case g == nil:
+		case minor(version) > lastAL2 && strings.HasPrefix(string(g.AmiType), "AL2_"):
 			out = append(out, precondition("AMITypeTooOld", fmt.Sprintf("node group %s: %s ended with Kubernetes 1.%d, the cluster is to be %s", name, g.AmiType, lastAL2, version),
 				"make a node group of another name with "+successor(string(g.AmiType))+" and take this one out first: the image family of a node group cannot change"))
+		case !cloud.Ours(g.Tags, s.owner, kindGroup, s.name(name)) && behind(g, fmt.Sprintf("1.%d", minor(version)-1)):
+			out = append(out, precondition("NodegroupBehind", fmt.Sprintf("version: node group %s has Kubernetes %s and is not ours to upgrade; EKS takes a control plane to %s only from node groups of the minor version before it", name, aws.ToString(g.Version), version),
+				fmt.Sprintf("upgrade %s by what made it, or write version: \"1.%d\" first", name, minor(aws.ToString(g.Version))+1)))
 		}
 	}
 	return out, nil

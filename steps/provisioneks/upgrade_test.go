@@ -3,6 +3,7 @@ package provisioneks_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -173,6 +174,86 @@ func TestCallerIsNotShutOutByAChange(t *testing.T) {
 		}
 		if err := d.Preflight(t.Context(), w.Env(), cloudtest.Input(t, fmt.Sprintf(small, ", endpoint: {publicCIDRs: [198.51.100.0/24]}"))); err != nil {
 			t.Errorf("from inside: %v", err)
+		}
+	})
+}
+
+// A group that left the file stays until a prune, and EKS takes no control plane two minor versions beyond it.
+func TestUpgradeBringsNodeGroupsAlongThatLeftTheFile(t *testing.T) {
+	const was = `{name: blog, version: "1.32", network: {nat: none}, nodeGroups: [{name: main, instanceTypes: [t3.small]}, {name: old, instanceTypes: [t3.small]}]}`
+	now := strings.NewReplacer("1.32", "1.34", ", {name: old, instanceTypes: [t3.small]}", "").Replace(was)
+	for name, c := range map[string]struct {
+		prune   bool
+		before  func(*testing.T, *cloudtest.World)
+		version string // of old afterwards; "": it is gone
+	}{
+		"it stays":                       {false, nil, "1.33"},
+		"a prune takes it away":          {true, nil, ""},
+		"it is on its way out by itself": {false, deleteOld, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := cloudtest.New(t, emulator.Options{Seed: 76})
+				d := provisioneks.New(w.Open, nil)
+				if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, was)); err != nil {
+					t.Fatal(err)
+				}
+				if c.before != nil {
+					c.before(t, w)
+				}
+				env := w.Env()
+				env.Prune = c.prune
+				if _, err := d.Plan(t.Context(), env, cloudtest.Input(t, now)); err != nil {
+					t.Fatal(err)
+				}
+				if told := strings.Contains(strings.Join(w.Notes(), "\n"), "they are upgraded too"); told != (c.version != "") {
+					t.Errorf("told: %v, in %s", told, w.Notes())
+				}
+				if _, err := d.Apply(t.Context(), env, cloudtest.Input(t, now)); err != nil {
+					t.Fatal(err)
+				}
+				if got := aws.ToString(group(t, w, "main").Version); got != "1.34" {
+					t.Errorf("main has %s", got)
+				}
+				switch left := slices.Contains(groupsOf(t, session(t, w)), "old"); {
+				case left != (c.version != ""):
+					t.Errorf("old is there: %v", left)
+				case left && aws.ToString(group(t, w, "old").Version) != c.version:
+					t.Errorf("old has %s, want %s", aws.ToString(group(t, w, "old").Version), c.version)
+				}
+			})
+		})
+	}
+}
+
+func deleteOld(t *testing.T, w *cloudtest.World) {
+	_, err := cloud.EKS(session(t, w)).DeleteNodegroup(t.Context(), &eks.DeleteNodegroupInput{ClusterName: aws.String("blog"), NodegroupName: aws.String("old")})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Node groups of others are not ours to upgrade: what EKS would say after the first minor version is said before it.
+func TestUpgradePastANodeGroupOfOthersIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 77})
+		d, s := provisioneks.New(w.Open, nil), session(t, w)
+		text := `{name: blog, version: "1.32", network: {nat: none}, nodeGroups: [{name: main, instanceTypes: [t3.small]}]}`
+		if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, text)); err != nil {
+			t.Fatal(err)
+		}
+		main := group(t, w, "main")
+		_, err := cloud.EKS(s).CreateNodegroup(t.Context(), &eks.CreateNodegroupInput{ClusterName: aws.String("blog"), NodegroupName: aws.String("theirs"), NodeRole: main.NodeRole, Subnets: main.Subnets})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Minute) // of virtual time, until it is ready
+		err = d.Preflight(t.Context(), w.Env(), cloudtest.Input(t, strings.Replace(text, "1.32", "1.34", 1)))
+		if e := steps.Classify(flatten(err)[0]); err == nil || e.Code != "NodegroupBehind" || !strings.Contains(strings.Join(e.Hints, ""), `version: "1.33"`) {
+			t.Errorf("two minor versions: %v", err)
+		}
+		if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, strings.Replace(text, "1.32", "1.33", 1))); err != nil {
+			t.Errorf("one minor version: %v", err)
 		}
 	})
 }
