@@ -5,7 +5,7 @@ var actions = []string{
 	"ec2:AllocateAddress", "ec2:AssociateRouteTable", "ec2:AttachInternetGateway", "ec2:CreateInternetGateway", "ec2:CreateLaunchTemplate",
 	"ec2:CreateLaunchTemplateVersion", "ec2:CreateNatGateway", "ec2:CreateRoute", "ec2:CreateRouteTable", "ec2:CreateSubnet", "ec2:CreateTags", "ec2:CreateVpc",
 	"ec2:DeleteInternetGateway", "ec2:DeleteLaunchTemplate", "ec2:DeleteNatGateway", "ec2:DeleteNetworkInterface", "ec2:DeleteRoute", "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup",
-	"ec2:DeleteSubnet", "ec2:DeleteVpc", "ec2:DescribeAddresses", "ec2:DescribeAvailabilityZones", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes",
+	"ec2:DeleteSubnet", "ec2:DeleteTags", "ec2:DeleteVpc", "ec2:DescribeAddresses", "ec2:DescribeAvailabilityZones", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes",
 	"ec2:DescribeInternetGateways", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeLaunchTemplates", "ec2:DescribeNatGateways",
 	"ec2:DescribeNetworkInterfaces", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcAttribute", "ec2:DescribeVpcs",
 	"ec2:DetachInternetGateway", "ec2:DisassociateRouteTable", "ec2:ModifyLaunchTemplate", "ec2:ModifySubnetAttribute", "ec2:ModifyVpcAttribute",
@@ -13,12 +13,12 @@ var actions = []string{
 	"eks:AssociateAccessPolicy", "eks:CreateAccessEntry", "eks:CreateCluster", "eks:CreateNodegroup", "eks:DeleteCluster", "eks:DeleteNodegroup",
 	"eks:DeleteAccessEntry", "eks:DescribeAccessEntry", "eks:DescribeAddon", "eks:DescribeCluster", "eks:DescribeClusterVersions", "eks:DescribeNodegroup", "eks:DescribeUpdate",
 	"eks:DisassociateAccessPolicy", "eks:UpdateAccessEntry",
-	"eks:ListAccessEntries", "eks:ListAssociatedAccessPolicies", "eks:ListNodegroups", "eks:TagResource", "eks:UpdateClusterConfig", "eks:UpdateClusterVersion",
+	"eks:ListAccessEntries", "eks:ListAssociatedAccessPolicies", "eks:ListNodegroups", "eks:TagResource", "eks:UntagResource", "eks:UpdateClusterConfig", "eks:UpdateClusterVersion",
 	"eks:UpdateNodegroupConfig", "eks:UpdateNodegroupVersion",
 	"iam:AddClientIDToOpenIDConnectProvider", "iam:AttachRolePolicy", "iam:CreateOpenIDConnectProvider", "iam:CreateRole", "iam:DeleteOpenIDConnectProvider",
 	"iam:DeleteRole", "iam:DeleteRolePolicy", "iam:DetachRolePolicy", "iam:GetOpenIDConnectProvider", "iam:GetRole", "iam:ListAttachedRolePolicies",
 	"iam:ListOpenIDConnectProviderTags", "iam:ListOpenIDConnectProviders", "iam:ListRolePolicies", "iam:PassRole", "iam:TagOpenIDConnectProvider", "iam:TagRole",
-	"iam:UpdateAssumeRolePolicy",
+	"iam:UntagOpenIDConnectProvider", "iam:UntagRole", "iam:UpdateAssumeRolePolicy",
 	"elasticloadbalancing:DeleteLoadBalancer", "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:DescribeLoadBalancers",
 	"elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTargetGroups",
 }
@@ -28,6 +28,6 @@ var actions = []string{
 // The newest release of an image is looked up only where `releaseVersion: latest` asks for it.
 // An image of one's own is looked at only where `launchTemplate.imageId` names one.
 // A key for Secrets is looked at and used only where `kmsKeyArn` names one.
-var optional = []string{"eks:AssociateEncryptionConfig", "kms:CreateGrant", "kms:DescribeKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DescribeLogGroups", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "ec2:DeleteVolume",
+var optional = []string{"eks:AssociateEncryptionConfig", "kms:CreateGrant", "kms:DescribeKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DescribeLogGroups", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource", "ec2:DeleteVolume",
 	"ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeVolumes", "eks:ListClusters", "iam:SimulatePrincipalPolicy", "servicequotas:GetAWSDefaultServiceQuota",
 	"servicequotas:GetServiceQuota", "ssm:GetParameter", "sts:GetCallerIdentity"}

@@ -21,7 +21,7 @@ type Spec struct {
 	KMSKeyARN        string      `yaml:"kmsKeyArn,omitempty" json:"kmsKeyArn,omitempty" jsonschema:"pattern=^arn:" jsonschema_description:"KMS key that Secrets are encrypted with; may be added to a cluster that is there, never changed or taken back"`
 	Kubeconfig       *Kubeconfig `yaml:"kubeconfig,omitempty" json:"kubeconfig,omitempty" jsonschema_description:"write access to the cluster into a kubeconfig file"`
 	// Tags go beside pipectl's own.
-	Tags map[string]string `yaml:"tags,omitempty" json:"tags,omitempty" jsonschema_description:"AWS tags, such as a cost centre, of all that is made, put on what is there as well; nodes and their disks take changed ones when their launch template gets its next version"`
+	Tags map[string]string `yaml:"tags,omitempty" json:"tags,omitempty" jsonschema_description:"AWS tags, such as a cost centre, of all that is made, put on what is there as well, and taken off when they leave this list; nodes and their disks take changed ones when their launch template gets its next version"`
 }
 
 // Network is a VPC to make (cidr and subnets) or one that exists (vpcId or vpcTags, and subnetIds or subnetTags).
@@ -29,7 +29,7 @@ type Network struct {
 	CIDR           string            `yaml:"cidr,omitempty" json:"cidr,omitempty" jsonschema_description:"IPv4 range of the VPC, /16 to /28; default 10.0.0.0/16"`
 	PrivateSubnets []string          `yaml:"privateSubnets,omitempty" json:"privateSubnets,omitempty" jsonschema_description:"ranges of the private subnets, one a zone; left out, three are cut from cidr"`
 	PublicSubnets  []string          `yaml:"publicSubnets,omitempty" json:"publicSubnets,omitempty" jsonschema_description:"ranges of the public subnets, one a zone; left out, as many as there are private ones"`
-	NAT            string            `yaml:"nat,omitempty" json:"nat,omitempty" jsonschema:"enum=single,enum=per-az,enum=none,default=single" jsonschema_description:"NAT gateways: one for all, one a zone, or none: nodes then live in the public subnets"`
+	NAT            string            `yaml:"nat,omitempty" json:"nat,omitempty" jsonschema:"enum=single,enum=per-az,enum=regional,enum=none,default=single" jsonschema_description:"NAT gateways: one for all, one a zone, one of EC2's regional kind, which spans the zones by itself with addresses that AWS allocates, or none: nodes then live in the public subnets"`
 	Zones          []string          `yaml:"zones,omitempty" json:"zones,omitempty" jsonschema_description:"availability zones of the subnets, in their order; left out, zones of pinned node groups come first, then those that hold volumes of the pipeline, then those by name that EKS and the instance types support"`
 	VPCID          string            `yaml:"vpcId,omitempty" json:"vpcId,omitempty" jsonschema:"pattern=^vpc-" jsonschema_description:"use this VPC; nothing in it is changed"`
 	VPCTags        map[string]string `yaml:"vpcTags,omitempty" json:"vpcTags,omitempty" jsonschema_description:"use the one VPC that has these tags; nothing in it is changed"`

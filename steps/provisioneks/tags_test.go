@@ -1,6 +1,7 @@
 package provisioneks_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -119,6 +120,71 @@ func TestTagsThatDifferAreMendedInPlace(t *testing.T) {
 			t.Errorf("left behind: %v", left)
 		}
 	})
+}
+
+// What left the file goes from what is there; what others put beside it stays, and so does all of it where a run before was cut off.
+func TestTagsThatLeftTheFileAreTakenOff(t *testing.T) {
+	for name, c := range map[string]struct {
+		now  string
+		keys []string
+	}{
+		"one of two": {"team: web", []string{"cost"}},
+		"all":        {"", []string{"cost", "team", "pipectl.dev/tag-keys"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := cloudtest.New(t, emulator.Options{Seed: 153})
+				w.SeedRole("dev", `{"Version":"2012-10-17","Statement":[]}`)
+				d, s := provisioneks.New(w.Open, nil), session(t, w)
+				if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, fmt.Sprintf(taggedYAML, "team: web, cost: a1"))); err != nil {
+					t.Fatal(err)
+				}
+				vpcs, err := cloud.EC2(s).DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{Filters: cloud.OwnedBy(w.Env().Identity.String())})
+				if err != nil {
+					t.Fatal(err)
+				}
+				theirs := &ec2.CreateTagsInput{Resources: []string{*vpcs.Vpcs[0].VpcId}, Tags: cloud.EC2Tags(map[string]string{"audit": "yes"})}
+				if _, err := cloud.EC2(s).CreateTags(t.Context(), theirs); err != nil {
+					t.Fatal(err)
+				}
+				in := cloudtest.Input(t, fmt.Sprintf(taggedYAML, c.now))
+				p, err := d.Plan(t.Context(), w.Env(), in)
+				i := slices.IndexFunc(p.Changes, func(c steps.Change) bool { return c.Kind == "aws:Tags" })
+				if err != nil || i < 0 || !slices.ContainsFunc(p.Changes[i].Drift, func(d string) bool {
+					return strings.HasPrefix(d, "tags.cost: have on ") && strings.Contains(d, "eks:Cluster/blog") && strings.Contains(d, "ec2:Vpc/blog") && strings.HasSuffix(d, ", want none")
+				}) {
+					t.Fatalf("plan: %v, %v, want the tag that goes, and from what", p.Changes, err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				w.OnCall("eks", "UntagResource", cancel) // in the middle of it
+				if _, err := w.Apply(ctx, d, in); err == nil {
+					t.Fatal("not cut off")
+				}
+				cancel()
+				if _, err := w.Apply(t.Context(), d, in); err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range w.Resources() {
+					later := r.Managed || strings.HasPrefix(r.Tags[cloud.TagKind], "eks:AccessEntry") || strings.HasPrefix(r.Tags[cloud.TagKind], "logs:")
+					for _, k := range c.keys {
+						if _, has := r.Tags[k]; has && !later {
+							t.Errorf("%s %s has %s still", r.Tags[cloud.TagKind], r.Tags[cloud.TagName], k)
+						}
+					}
+					if r.ID == *vpcs.Vpcs[0].VpcId && r.Tags["audit"] != "yes" {
+						t.Error("a tag of others is gone")
+					}
+				}
+				mark := w.Mark()
+				if p, err := d.Plan(t.Context(), w.Env(), in); err != nil || p.Outputs == nil {
+					t.Errorf("plan afterwards: %v, %v", p.Changes, err)
+				}
+				if reads, writes := w.Count(mark); writes != 0 || reads > 40 {
+					t.Errorf("%d reads, %d writes with nothing to do", reads, writes)
+				}
+			})
+		})
+	}
 }
 
 func TestTagsOfOthersKeepTheirKeys(t *testing.T) {
