@@ -16,7 +16,7 @@ import (
 // priceItems are the names of what has a price, besides instance types such as t3.small and spot:t3.small.
 var priceItems = map[string]string{
 	"eks:standard": "control plane, hour", "eks:extended": "control plane in extended support, hour, all of it",
-	"nat": "NAT gateway, hour", "ipv4": "public IPv4 address, hour", "clb": "classic load balancer, hour", "nlb": "network load balancer, hour",
+	"nat": "NAT gateway, hour", "nat:regional": "regional NAT gateway, hour, all of its zones", "ipv4": "public IPv4 address, hour", "clb": "classic load balancer, hour", "nlb": "network load balancer, hour",
 	"alb": "application load balancer, hour", "snapshot:gb-month": "GiB of a snapshot, month",
 	"gp2:gb-month": "GiB of gp2, month", "gp3:gb-month": "GiB of gp3, month", "gp3:iops-month": "IOPS of gp3 beyond 3000, month",
 	"gp3:mibps-month": "MiB/s of gp3 beyond 125, month", "io1:gb-month": "GiB of io1, month", "io1:iops-month": "IOPS of io1, month",

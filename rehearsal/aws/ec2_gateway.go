@@ -14,7 +14,7 @@ var gatewayOperations = map[string]operation{
 	"AllocateAddress":          writes((*Cloud).allocateAddress),
 	"ReleaseAddress":           writes((*Cloud).releaseAddress, "AllocationId"),
 	"DescribeAddresses":        reads((*Cloud).describeAddresses),
-	"CreateNatGateway":         writes((*Cloud).createNatGateway, "SubnetId"),
+	"CreateNatGateway":         writes((*Cloud).createNatGateway),
 	"DeleteNatGateway":         writes((*Cloud).deleteNatGateway, "NatGatewayId"),
 	"DescribeNatGateways":      reads((*Cloud).describeNatGateways),
 }
@@ -75,7 +75,8 @@ func (c *Cloud) detachInternetGateway(req *request) (any, error) {
 	if g.vpc != v {
 		return nil, fail("Gateway.NotAttached", "resource %s is not attached to network %s", g.id, v)
 	}
-	if len(c.ec2.interfaces.where(func(e *networkInterface) bool { return e.vpc == v && e.publicIP != "" })) > 0 {
+	regional := func(n *nat) bool { return n.regional && n.vpc == v && n.state != "deleted" && n.state != "failed" }
+	if len(c.ec2.interfaces.where(func(e *networkInterface) bool { return e.vpc == v && e.publicIP != "" })) > 0 || len(c.ec2.nats.where(regional)) > 0 {
 		return nil, fail("DependencyViolation", "Network %s has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.", v)
 	}
 	g.vpc = ""
@@ -157,6 +158,12 @@ func (c *Cloud) createNatGateway(req *request) (any, error) {
 		n, _ := c.ec2.nats.find(id)
 		return c.natResult(n, token), err
 	}
+	if req.form.Get("AvailabilityMode") == "regional" {
+		return c.createRegionalNat(req, token)
+	}
+	if err := require(req, []string{"SubnetId"}); err != nil {
+		return nil, err
+	}
 	sn, err := c.ec2.subnets.get(req.form.Get("SubnetId"))
 	if err != nil {
 		return nil, fail("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", req.form.Get("SubnetId"))
@@ -182,6 +189,41 @@ func (c *Cloud) createNatGateway(req *request) (any, error) {
 	c.ec2.nats.rows = append(c.ec2.nats.rows, n)
 	c.remember(req, token, n.id)
 	c.startNat(req, n, sn, a)
+	return c.natResult(n, token), nil
+}
+
+// createRegionalNat makes a gateway of a whole VPC, with addresses that AWS allocates. The route table that AWS makes for it, and removes
+// with it, is left out.
+func (c *Cloud) createRegionalNat(req *request, token string) (any, error) {
+	for _, zonal := range []string{"SubnetId", "AllocationId"} {
+		if req.form.Get(zonal) != "" {
+			return nil, fail("InvalidParameterCombination", "The parameter %s cannot be used with a regional NAT gateway", zonal)
+		}
+	}
+	if err := require(req, []string{"VpcId"}); err != nil {
+		return nil, err
+	}
+	v, err := c.ec2.vpcs.get(req.form.Get("VpcId"))
+	if err != nil {
+		return nil, err
+	}
+	if err := badTagSpecification(req, "natgateway"); err != nil {
+		return nil, err
+	}
+	n := &nat{vpc: v.id, regional: true, state: "pending", connectivity: "public", publicIP: c.publicAddress()}
+	n.meta = c.newMeta(req, "natgateway", "nat")
+	c.ec2.nats.rows = append(c.ec2.nats.rows, n)
+	c.remember(req, token, n.id)
+	if c.gatewayOf(v.id) == nil {
+		n.failCode, n.failMessage = "Gateway.NotAttached", "Network "+v.id+" has no Internet gateway attached"
+		c.after(5*time.Second, func() { n.state = "failed" })
+		return c.natResult(n, token), nil
+	}
+	c.spend(req, "ec2:CreateNatGateway", n.id, []string{v.id}, func() {
+		if n.state == "pending" {
+			n.state = "available"
+		}
+	})
 	return c.natResult(n, token), nil
 }
 
@@ -233,10 +275,17 @@ func (c *Cloud) natResult(n *nat, token string) []node {
 }
 
 func (c *Cloud) natNodes(n *nat) []node {
-	out := []node{el("natGatewayId", n.id), el("subnetId", n.subnet), el("vpcId", n.vpc), el("state", n.state), el("createTime", n.created),
+	mode := "zonal"
+	if n.regional {
+		mode = "regional"
+	}
+	out := []node{el("natGatewayId", n.id), opt("subnetId", n.subnet), el("vpcId", n.vpc), el("availabilityMode", mode), el("state", n.state), el("createTime", n.created),
 		el("connectivityType", n.connectivity), opt("failureCode", n.failCode), opt("failureMessage", n.failMessage), tagSet(n.tags)}
 	if !n.deleted.IsZero() {
 		out = append(out, el("deleteTime", n.deleted))
+	}
+	if n.regional {
+		out = append(out, el("autoProvisionZones", "enabled"), el("autoScalingIps", "enabled"))
 	}
 	return append(out, items("natGatewayAddressSet", group("", opt("allocationId", n.allocation), opt("networkInterfaceId", n.eni),
 		opt("publicIp", n.publicIP), opt("privateIp", n.privateIP), el("isPrimary", true), el("status", "succeeded"),

@@ -57,6 +57,7 @@ type nat struct {
 	meta
 	vpc, subnet, allocation, eni, state string
 	connectivity                        string
+	regional                            bool // of a VPC: no subnet, address and interface of the account's
 	failCode, failMessage               string
 	publicIP, privateIP                 string
 	deleted                             time.Time

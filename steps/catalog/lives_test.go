@@ -73,6 +73,7 @@ func lives() []life {
 	}
 	create := phase{name: "create", stages: created, before: somebodyElsesRole}
 	small := []stage{{"provision-eks", "{name: blog, network: {nat: none}, nodeGroups: [{name: main, instanceTypes: [t3.small]}]}"}}
+	tagged := []stage{{"provision-eks", strings.Replace(small[0].with, "name: blog,", "name: blog, tags: {team: web},", 1)}}
 	otherNodes := []stage{{"provision-eks", strings.Replace(small[0].with, "name: main", "name: other", 1)}}
 	elsewhereZone := []stage{{"data-volume", strings.Replace(homeYAML, "2a,", "2c, relocate: true,", 1)}}
 	agent := stage{"install-addon", "cluster: {eks: {name: blog, region: ap-northeast-2}}\nname: eks-pod-identity-agent\n"}
@@ -98,8 +99,8 @@ func lives() []life {
 		{name: "theirs", phases: []phase{{name: "create", stages: theirs, before: somebodyElsesCluster}, {name: "again", stages: theirs, before: addonFailed}, {name: "down", stages: theirs, down: true}}},
 		{name: "pods", phases: []phase{{name: "create", stages: pods, before: somebodyElsesRole}, {name: "repair", stages: pods, before: otherAssociation}, {name: "back to IRSA", stages: tokens}, {name: "pods again", stages: pods}, {name: "down", stages: pods, down: true}}},
 		{name: "their network", phases: []phase{{name: "create", stages: network(""), before: somebodyElsesNetwork}, {name: "user data", stages: network(`, userData: "#!/bin/sh\n"`)}, {name: "down", stages: network(""), down: true}}},
-		{name: "NAT", phases: []phase{{name: "one a zone", stages: gateways("per-az")}, {name: "one", stages: gateways("single")}, {name: "none", stages: gateways("none")}}},
-		{name: "no NAT", phases: []phase{{name: "create", stages: small}, {name: "other nodes", stages: otherNodes, prune: true}, {name: "down", stages: small, down: true}}},
+		{name: "NAT", phases: []phase{{name: "one a zone", stages: gateways("per-az")}, {name: "regional", stages: gateways("regional")}, {name: "none", stages: gateways("none")}}},
+		{name: "no NAT", phases: []phase{{name: "create", stages: tagged}, {name: "other nodes", stages: otherNodes, prune: true}, {name: "down", stages: small, down: true}}},
 	}
 }
 

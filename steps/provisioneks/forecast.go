@@ -153,6 +153,10 @@ func (s *state) cost(version string, extended bool) *steps.Cost {
 		b.Add(fmt.Sprintf("%s: %v x %d GiB gp3", g.Name, n, g.DiskSize), "gp3:gb-month", n*float64(g.DiskSize), false)
 	}
 	nats := float64(len(s.lay.nats))
+	if nats == 1 && s.lay.nats[0].regional {
+		b.Add("regional NAT gateway, by the zone", "nat:regional", 1, false)
+		return b.Cost(cloud.PaidByUse...)
+	}
 	b.Add(fmt.Sprintf("%v NAT gateway", nats), "nat", nats, false)
 	b.Add(fmt.Sprintf("%v public IPv4 address", nats), "ipv4", nats, false)
 	return b.Cost(cloud.PaidByUse...)

@@ -170,7 +170,7 @@ func natGateway(sp Spec, p *natPart) resource {
 	id := reconcile.ID(kindNAT, p.name)
 	r := resource{
 		Kind: kindNAT, Name: p.name, Expect: 105 * time.Second, Gone: 79 * time.Second,
-		Needs: []string{reconcile.ID(kindEIP, p.name), reconcile.ID(kindIGWAttached, sp.Name)},
+		Needs: []string{reconcile.ID(kindIGWAttached, sp.Name)},
 		Observe: func(ctx context.Context, s *state) (status, error) {
 			n, _, err := s.findNAT(ctx, id, p.name)
 			if err != nil || n == nil {
@@ -189,6 +189,9 @@ func natGateway(sp Spec, p *natPart) resource {
 			return err
 		},
 	}
+	if !p.regional {
+		r.Needs = append(r.Needs, reconcile.ID(kindEIP, p.name))
+	}
 	if p.subnet != nil {
 		r.Needs = append(r.Needs, reconcile.ID(kindSubnet, p.subnet.name))
 	}
@@ -205,12 +208,16 @@ func (s *state) createNAT(ctx context.Context, p *natPart) error {
 	soon := func(err error) bool {
 		return cloud.IsNotFound(err) || slices.Contains([]string{"InvalidSubnet", "Resource.AlreadyAssociated", "NotAvailable"}, cloud.Code(err))
 	}
+	in := &ec2.CreateNatGatewayInput{ConnectivityType: ec2types.ConnectivityTypePublic, TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeNatgateway, s.tags(kindNAT, p.name))}
+	if p.regional { // without AvailabilityZoneAddresses EC2 allocates addresses itself, in each zone that has network interfaces
+		in.AvailabilityMode, in.VpcId = ec2types.AvailabilityModeRegional, &s.vpcID
+		in.ClientToken = aws.String(cloud.ClientToken(s.owner, kindNAT, p.name, s.vpcID, dead))
+	} else {
+		in.AllocationId, in.SubnetId = &p.address, &p.subnet.id
+		in.ClientToken = aws.String(cloud.ClientToken(s.owner, kindNAT, p.name, p.address, p.subnet.id, dead))
+	}
 	return s.aws.Retry(ctx, 2*time.Minute, soon, func(ctx context.Context) error {
-		_, err := cloud.EC2(s.aws).CreateNatGateway(ctx, &ec2.CreateNatGatewayInput{
-			AllocationId: &p.address, SubnetId: &p.subnet.id, ConnectivityType: ec2types.ConnectivityTypePublic,
-			ClientToken:       aws.String(cloud.ClientToken(s.owner, kindNAT, p.name, p.address, p.subnet.id, dead)),
-			TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeNatgateway, s.tags(kindNAT, p.name)),
-		})
+		_, err := cloud.EC2(s.aws).CreateNatGateway(ctx, in)
 		return err
 	})
 }

@@ -61,6 +61,9 @@ func (s *state) foretell(ctx context.Context) error {
 	if len(s.stranded) > 0 {
 		s.notes = append(s.notes, "volumes of this pipeline are in "+strings.Join(s.stranded, ", ")+", where the network gets no subnet: no node will reach them")
 	}
+	for _, name := range s.stayers {
+		s.notes = append(s.notes, "node group "+name+" stays in the public subnets, which it cannot leave: one of another name in its place would be in the private ones")
+	}
 	for _, old := range s.oldGroups {
 		g := old.group
 		if g == nil || g.Status == ekstypes.NodegroupStatusDeleting {
@@ -68,7 +71,11 @@ func (s *state) foretell(ctx context.Context) error {
 		}
 		text := fmt.Sprintf("node group %s is no longer under `nodeGroups`: ", old.name)
 		if !s.env.Prune {
-			s.notes = append(s.notes, text+s.nodesOf(g)+" stay until `pipectl run --prune`, which drains and removes them")
+			text += s.nodesOf(g) + " stay until `pipectl run --prune`, which drains and removes them"
+			if v := s.spec.Version; v != "" && behind(g, fmt.Sprintf("1.%d", minor(v)-1)) {
+				text += "; they are upgraded too, for EKS takes no control plane to " + v + " that has node groups more than one minor version behind"
+			}
+			s.notes = append(s.notes, text)
 			continue
 		}
 		text += "once those of the file are ready " + s.nodesOf(g) + " are drained, and the group is removed"

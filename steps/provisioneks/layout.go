@@ -32,9 +32,13 @@ type subnetPart struct {
 
 type natPart struct {
 	name           string
-	subnet         *subnetPart
+	regional       bool        // of the VPC, with addresses of AWS's own
+	subnet         *subnetPart // of a zonal one
 	address, natID string
 }
+
+// regionalNAT is the name of a regional gateway: another than that of a zonal one, so that each is there while the other takes its place.
+const regionalNAT = "nat-regional"
 
 type tablePart struct {
 	name    string
@@ -69,12 +73,11 @@ func (s *state) layOut(zones []string) error {
 			l.private = append(l.private, &subnetPart{name: id, zone: at(zones, i), id: id})
 		}
 	}
-	nodes := l.private
-	if !n.exists() && n.NAT == "none" {
-		nodes = l.public
-	}
 	for i, g := range s.spec.NodeGroups {
-		p := &groupPart{NodeGroup: g}
+		p, nodes := &groupPart{NodeGroup: g}, l.private
+		if s.inPublic(g.Name) {
+			nodes = l.public
+		}
 		for _, sub := range nodes {
 			if len(g.Zones) == 0 || slices.Contains(g.Zones, sub.zone) {
 				p.subnets = append(p.subnets, sub)
@@ -117,6 +120,8 @@ func (s *state) tableParts(l *layout) {
 		for i := range l.private {
 			l.nats = append(l.nats, &natPart{name: s.name("nat-" + strconv.Itoa(i+1)), subnet: l.public[i]})
 		}
+	case s.spec.Network.NAT == "regional":
+		l.nats = []*natPart{{name: s.name(regionalNAT), regional: true}}
 	default:
 		l.nats = []*natPart{{name: s.name("nat-1"), subnet: l.public[0]}}
 	}

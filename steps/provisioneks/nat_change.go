@@ -2,14 +2,11 @@ package provisioneks
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/steps/reconcile"
@@ -178,50 +175,4 @@ func (s *state) moveSubnet(ctx context.Context, p *tablePart, sub *subnetPart) e
 		_, err := cloud.EC2(s.aws).ReplaceRouteTableAssociation(ctx, &ec2.ReplaceRouteTableAssociationInput{AssociationId: a.RouteTableAssociationId, RouteTableId: &p.id})
 		return err
 	})
-}
-
-// checkHomes refuses a `network.nat` that would take the way out from under nodes that run, before anything is changed: node groups
-// cannot move between private and public subnets.
-func (s *state) checkHomes(ctx context.Context) ([]error, error) {
-	if s.spec.Network.exists() || s.env.Unknown("network.nat") {
-		return nil, nil
-	}
-	subnets, err := s.look.subnets.Get(ctx, "homes")
-	if err != nil {
-		return nil, err
-	}
-	kinds := map[string]string{}
-	for _, sub := range subnets {
-		if name, ok := s.mine(sub.Tags, kindSubnet); ok {
-			kinds[aws.ToString(sub.SubnetId)] = kindOfSubnet(name, s.spec.Name)
-		}
-	}
-	names, err := s.groupNames(ctx)
-	if err != nil {
-		return nil, err
-	}
-	want, remedy := "private", "write nat: none, or take the node group out of the file and `run --prune` first"
-	if s.spec.Network.NAT == "none" {
-		want, remedy = "public", "write nat: single or per-az, or take the node group out of the file and `run --prune` first"
-	}
-	var out []error
-	for _, name := range names {
-		g, err := s.describeGroup(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		if g == nil || g.Status == ekstypes.NodegroupStatusDeleting || len(g.Subnets) == 0 {
-			continue
-		}
-		if have := kinds[g.Subnets[0]]; have != "" && have != want {
-			out = append(out, precondition("NodesWouldBeCutOff", fmt.Sprintf("network.nat: %s wants nodes in %s subnets, and node group %s is in %s ones, which it cannot leave", s.spec.Network.NAT, want, name, have), remedy))
-		}
-	}
-	return out, nil
-}
-
-// kindOfSubnet reads private or public from the name of a part, such as blog/private-1.
-func kindOfSubnet(name, cluster string) string {
-	kind, _, _ := strings.Cut(strings.TrimPrefix(name, cluster+"/"), "-")
-	return kind
 }

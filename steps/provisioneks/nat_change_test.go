@@ -62,6 +62,9 @@ func TestNATOfANetworkThatStandsChangesWithoutCuttingNodesOff(t *testing.T) {
 		"none, without nodes":      {"single", "none", "", 0, "ec2:NatGateway blog/nat-1"},
 		"none, from one a zone":    {"per-az", "none", "", 0, "ec2:NatGateway blog/nat-3"},
 		"one where there was none": {"none", "single", "", 1, "ec2:NatGateway blog/nat-1"},
+		"a regional one":           {"single", "regional", oneNode, 1, "ec2:NatGateway blog/nat-regional"},
+		"one a zone for it":        {"regional", "per-az", oneNode, 3, "routeTable: have blog/private, want blog/private-1"},
+		"none for a regional one":  {"regional", "none", "", 0, "ec2:NatGateway blog/nat-regional"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -104,7 +107,11 @@ func TestNATOfANetworkThatStandsChangesWithoutCuttingNodesOff(t *testing.T) {
 					gateways[way] = way != ""
 				}
 				delete(gateways, "")
-				if owned := strings.Join(w.Owned(), "\n"); len(ways) != 3 || len(gateways) != c.gateways || strings.Count(owned, "ec2:NatGateway") != c.gateways || strings.Count(owned, "ec2:ElasticIp") != c.gateways {
+				addresses := c.gateways
+				if c.to == "regional" {
+					addresses = 0
+				}
+				if owned := strings.Join(w.Owned(), "\n"); len(ways) != 3 || len(gateways) != c.gateways || strings.Count(owned, "ec2:NatGateway") != c.gateways || strings.Count(owned, "ec2:ElasticIp") != addresses {
 					t.Errorf("ways out %v, want by %d gateways; there are\n%s", ways, c.gateways, owned)
 				}
 				mark := w.Mark()
@@ -126,7 +133,7 @@ func TestNATOfANetworkThatStandsChangesWithoutCuttingNodesOff(t *testing.T) {
 }
 
 func TestNATThatNodesNeedIsNotTakenAway(t *testing.T) {
-	for _, c := range []struct{ from, to string }{{"single", "none"}, {"per-az", "none"}, {"none", "single"}} {
+	for _, c := range []struct{ from, to string }{{"single", "none"}, {"per-az", "none"}, {"regional", "none"}} {
 		t.Run(c.from+" to "+c.to, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := cloudtest.New(t, emulator.Options{Seed: 112})
@@ -144,6 +151,63 @@ func TestNATThatNodesNeedIsNotTakenAway(t *testing.T) {
 				}
 				if _, writes := w.Count(mark); writes != 0 {
 					t.Errorf("%d writes", writes)
+				}
+			})
+		})
+	}
+}
+
+// Nodes in public subnets keep their way out when the network gets NAT; only what is made from then on is in private ones.
+func TestNATIsAddedBesideNodesInPublicSubnets(t *testing.T) {
+	for _, nat := range []string{"single", "per-az"} {
+		t.Run(nat, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := cloudtest.New(t, emulator.Options{Seed: 113})
+				d, s := provisioneks.New(w.Open, nil), session(t, w)
+				if _, err := w.Apply(t.Context(), d, natYAML(t, "none", oneNode)); err != nil {
+					t.Fatal(err)
+				}
+				before := group(t, w, "n").Subnets
+				in := natYAML(t, nat, oneNode+", {name: later, instanceTypes: [t3.small]}")
+				if _, err := d.Plan(t.Context(), w.Env(), in); err != nil || !strings.Contains(strings.Join(w.Notes(), "\n"), "node group n stays in the public subnets") {
+					t.Errorf("%v, told: %v", err, w.Notes())
+				}
+				if _, err := w.Apply(t.Context(), d, in); err != nil {
+					t.Fatal(err)
+				}
+				if got := group(t, w, "n").Subnets; !slices.Equal(got, before) {
+					t.Errorf("n is in %v, was in %v", got, before)
+				}
+				ways := waysOut(t, s)
+				for _, sub := range group(t, w, "later").Subnets {
+					if ways[sub] == "" {
+						t.Errorf("later is in %s, which is no private subnet with NAT: %v", sub, ways)
+					}
+				}
+				mark := w.Mark()
+				if _, err := w.Apply(t.Context(), d, in); err != nil {
+					t.Fatal(err)
+				}
+				if _, writes := w.Count(mark); writes != 0 {
+					t.Errorf("second run: %d writes", writes)
+				}
+				_, err := w.Apply(t.Context(), d, natYAML(t, "none", oneNode))
+				if e := steps.Classify(err); err == nil || e.Code != "NodesWouldBeCutOff" || !strings.Contains(err.Error(), "node group later is in private ones") {
+					t.Errorf("back to none: %v, want the group named that it would cut off", err)
+				}
+				env := w.Env()
+				env.Prune = true
+				if _, err := d.Apply(t.Context(), env, natYAML(t, nat, oneNode)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.Apply(t.Context(), d, natYAML(t, "none", oneNode)); err != nil {
+					t.Errorf("back to none without it: %v", err)
+				}
+				if err := w.Down(t.Context(), d, natYAML(t, "none", oneNode), false); err != nil {
+					t.Fatal(err)
+				}
+				if left := w.Leftovers(nil); len(left) > 0 {
+					t.Errorf("left behind: %v", left)
 				}
 			})
 		})

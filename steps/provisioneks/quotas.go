@@ -60,13 +60,16 @@ func (s *state) networkLimits() []cloud.Limit {
 	if n.NAT == "none" || len(n.PrivateSubnets) == 0 {
 		return limits
 	}
+	gateways := cloud.Limit{Service: "vpc", Code: "L-FE5A380F", Name: "NAT gateways per Availability Zone", Need: 1, Used: s.usedNATs}
+	if n.NAT == "regional" { // its addresses are of AWS's choosing
+		return append(limits, gateways)
+	}
 	count := 1.0
 	if n.NAT == "per-az" {
 		count = float64(len(n.PrivateSubnets))
 	}
 	return append(limits,
-		cloud.Limit{Service: "ec2", Code: "L-0263D0A3", Name: "EC2-VPC Elastic IPs", Need: count, Used: s.usedAddresses},
-		cloud.Limit{Service: "vpc", Code: "L-FE5A380F", Name: "NAT gateways per Availability Zone", Need: 1, Used: s.usedNATs})
+		cloud.Limit{Service: "ec2", Code: "L-0263D0A3", Name: "EC2-VPC Elastic IPs", Need: count, Used: s.usedAddresses}, gateways)
 }
 
 // demand is what the node groups start with: vCPUs on demand and spot, and TiB of disk.
@@ -170,7 +173,7 @@ func (s *state) usedNATs(ctx context.Context) (float64, error) {
 	})
 	by, subnets := map[string]float64{}, map[string]string{}
 	for _, n := range all {
-		if _, ours := s.mine(n.Tags, kindNAT); !ours {
+		if _, ours := s.mine(n.Tags, kindNAT); !ours && n.SubnetId != nil { // a regional one is in none
 			subnets[aws.ToString(n.NatGatewayId)] = aws.ToString(n.SubnetId)
 		}
 	}

@@ -1,6 +1,10 @@
 package provisioneks
 
-import "pipectl.dev/steps/reconcile"
+import (
+	"slices"
+
+	"pipectl.dev/steps/reconcile"
+)
 
 // resources is the one list that plan, apply and down all read. The order on the critical path is role and subnets, control plane, node
 // groups; everything else runs beside it.
@@ -44,8 +48,8 @@ func (s *state) resources() []resource {
 	}
 	rs = append(rs, s.retiredGroups()...)
 	rs = append(rs, s.giveBack()...)
-	if len(sp.Tags) > 0 && !s.down {
-		rs = append(rs, specTags(sp, rs))
+	if !s.down && (len(sp.Tags) > 0 || s.wasTagged()) {
+		rs = append(rs, mendTags(sp, rs))
 	}
 	if sp.Kubeconfig != nil {
 		rs = append(rs, kubeconfig(sp))
@@ -70,12 +74,15 @@ func (s *state) network() []resource {
 	rs := []resource{vpc(sp), vpcDNS(sp), internetGateway(sp), igwAttachment(sp)}
 	for _, p := range s.subnets() {
 		rs = append(rs, subnet(sp, p))
-		if p.public && sp.Network.NAT == "none" {
+		if s.givesAddresses(p) {
 			rs = append(rs, publicIPs(p))
 		}
 	}
 	for _, n := range s.lay.nats {
-		rs = append(rs, address(n), natGateway(sp, n))
+		if !n.regional {
+			rs = append(rs, address(n))
+		}
+		rs = append(rs, natGateway(sp, n))
 	}
 	for _, t := range s.lay.tables {
 		rs = append(rs, routeTable(sp, t))
@@ -97,26 +104,17 @@ func (s *state) wayOutOf(g *groupPart) []string {
 	}
 	for _, t := range s.lay.tables {
 		for _, sub := range t.subnets {
-			if !containsPart(g.subnets, sub) {
+			if !slices.Contains(g.subnets, sub) {
 				continue
 			}
 			needs = append(needs, reconcile.ID(kindAssociation, sub.name))
 			if t.public || t.nat != nil {
 				needs = append(needs, reconcile.ID(kindRoute, t.name))
 			}
-			if sub.public && s.spec.Network.NAT == "none" {
+			if s.givesAddresses(sub) {
 				needs = append(needs, reconcile.ID(kindPublicIPs, sub.name))
 			}
 		}
 	}
 	return needs
-}
-
-func containsPart(list []*subnetPart, p *subnetPart) bool {
-	for _, x := range list {
-		if x == p {
-			return true
-		}
-	}
-	return false
 }

@@ -66,6 +66,7 @@ type state struct {
 	left    []Access          // entries of ours that the spec no longer has
 	// oldGroups are node groups of ours that the spec no longer has.
 	oldGroups []*leftGroup
+	stayers   []string // node groups of the spec that stay in public subnets though there is NAT
 	notes     []string // for the plan
 	// stranded are zones that hold volumes and get no subnet.
 	stranded []string

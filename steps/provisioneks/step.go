@@ -37,11 +37,13 @@ func New(open cloud.Opener, clusters kube.Opener) steps.Definition {
 const doc = "Everything is found again by its owner tags, so there is no state file, and an interrupted run carries on.\n\n" +
 	"Choices that the spec leaves open (Kubernetes version, zones, image family) are made once, when the thing is made. The desired size of a node\n" +
 	"group is set at the start only. Drift is mended where AWS can change a thing in place, and refused, with the field named, where it cannot.\n" +
-	"`network.nat` may change while nodes run, between single and per-az: each subnet gets its new way out before the old one goes.\n" +
+	"`network.nat` may change while nodes run, between single and per-az: each subnet gets its new way out before the old one goes. Where there\n" +
+	"was none, gateways are added; node groups that are there stay in the public subnets, new ones go to the private ones. Back to none it goes\n" +
+	"only without nodes in private subnets.\n" +
 	"An access entry of ours whose principal left `access` is removed; entries that others made are named and left alone.\n" +
 	"A node group of ours that left `nodeGroups` stays, and is named with its price, until `pipectl run --prune`: once the groups of the file are\n" +
 	"ready its nodes are drained, and it is removed. A new name is so how instance types change without a time that has no nodes.\n\n" +
-	"`tags` are on all that is made; what was there before gets them in place. A tag that left `tags` stays where it is.\n\n" +
+	"`tags` are on all that is made; what was there before gets them in place, and loses those that left `tags`. Tags of others stay.\n\n" +
 	"Nothing is upgraded unless `version` names a newer one: then the control plane goes from minor version to minor version with the node groups\n" +
 	"behind it, and never back. Add-ons are stages of their own (install-addon): give them the versions that go with the new one.\n\n" +
 	"A zone that is full is left out of a node group that is not pinned to zones, and a zone that EKS refuses is left out of the control plane.\n\n" +
@@ -112,6 +114,9 @@ func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*s
 	zones, err := s.zones(ctx)
 	if err := errors.Join(cloud.Explain(err), <-left); err != nil {
 		return nil, err
+	}
+	if err := s.findStayers(ctx); err != nil {
+		return nil, cloud.Explain(err)
 	}
 	if err := s.layOut(zones); err != nil {
 		return nil, err

@@ -173,7 +173,11 @@ func (s *state) leftovers(ctx context.Context) error {
 	for _, c := range changes {
 		ours := !slices.Contains([]string{kindRoute, kindAssociation, kindIGWAttached, kindPublicIPs, kindKubeconfig}, c.Kind)
 		if ours && c.Action != reconcile.Create && c.ID != "" && c.Action != reconcile.Refuse {
-			left = append(left, c.Kind+"/"+c.Name+" ("+c.ID+s.perDay(priceOf[c.Kind], 1)+")")
+			item := priceOf[c.Kind]
+			if c.Kind == kindNAT && c.Name == s.name(regionalNAT) {
+				item = "nat:regional"
+			}
+			left = append(left, c.Kind+"/"+c.Name+" ("+c.ID+s.perDay(item, 1)+")")
 		}
 	}
 	if len(left) == 0 {

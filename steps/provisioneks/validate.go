@@ -166,7 +166,7 @@ func (s *Spec) network(add adder) {
 	switch {
 	case n.NAT == "none" && len(n.PublicSubnets) == 0:
 		add("network.nat", "add network.publicSubnets, or use nat: single", "without NAT nodes need public subnets to reach their control plane's services")
-	case n.NAT != "none" && len(n.PrivateSubnets) > 0 && len(n.PublicSubnets) == 0:
+	case n.NAT != "none" && n.NAT != "regional" && len(n.PrivateSubnets) > 0 && len(n.PublicSubnets) == 0:
 		add("network.publicSubnets", "", "a NAT gateway needs a public subnet")
 	case n.NAT == "per-az" && len(n.PublicSubnets) < len(n.PrivateSubnets):
 		add("network.publicSubnets", "", "nat: per-az needs a public subnet for each of the %d private ones, got %d", len(n.PrivateSubnets), len(n.PublicSubnets))

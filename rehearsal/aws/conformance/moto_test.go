@@ -34,6 +34,7 @@ var notAsked = map[string]string{
 	"eks:CreateAccessEntry, AssociateAccessPolicy":         "moto has no access entries",
 	"eks:CreateAddon, DescribeAddon and the rest of those": "moto has no add-ons",
 	"sts:AssumeRoleWithWebIdentity":                        "moto lets every token in, so that a proof by it proves nothing",
+	"ec2:CreateNatGateway, AvailabilityMode regional":      "moto's gateways are in a subnet",
 	"what happens in the cluster":                          "moto's clusters have no API server",
 }
 
