@@ -29,6 +29,8 @@ type attrStore struct {
 	mu      sync.Mutex
 	refused map[string]bool
 	lost    func(name string, err error) // called once per refused attribute
+	left    map[string]bool              // foreign ones that a source has
+	leave   func(name string)            // called once per such; nil: nobody wants to know
 }
 
 // xattrs addresses attributes by descriptor, or by name in a directory for what must not be opened.
@@ -74,7 +76,26 @@ func foreign(name string) bool {
 }
 
 // read gives the attributes sorted by name; none where the file system has no attributes.
-func (s *attrStore) read(x xattrs) ([]attr, error) {
+func (s *attrStore) read(x xattrs) ([]attr, error) { return s.all(x, nil) }
+
+// source is read for an entry of the source: that what is not copied is there gets known.
+func (s *attrStore) source(x xattrs) ([]attr, error) { return s.all(x, s.passBy) }
+
+// passBy tells once of an attribute that is not copied.
+func (s *attrStore) passBy(name string) {
+	if s.leave == nil {
+		return
+	}
+	s.mu.Lock()
+	known := s.left[name]
+	s.left[name] = true
+	s.mu.Unlock()
+	if !known {
+		s.leave(name)
+	}
+}
+
+func (s *attrStore) all(x xattrs, passBy func(name string)) ([]attr, error) {
 	var small [512]byte
 	n, err := x.list(small[:])
 	if n == 0 && err == nil || errors.Is(err, unix.ENOTSUP) {
@@ -91,6 +112,9 @@ func (s *attrStore) read(x xattrs) ([]attr, error) {
 	}
 	var out []attr
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
+		if foreign(name) && passBy != nil {
+			passBy(name)
+		}
 		if name == "" || foreign(name) || s.isRefused(name) {
 			continue
 		}

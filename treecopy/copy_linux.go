@@ -50,9 +50,12 @@ func newEngine(ctx context.Context, src string, o Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Tracker != nil && o.Tracker.remote {
+		return nil, badOption(errors.New("tracker: is of a source on another machine"), "make it by Track")
+	}
 	e := &engine{o: o, src: -1, dst: -1, srcDir: src}
 	if e.src, err = unix.Open(src, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, &fs.PathError{Op: "open", Path: src, Err: err}
+		return nil, denied(&fs.PathError{Op: "open", Path: src, Err: err})
 	}
 	if e.srcSt, err = fstat(e.src); err != nil {
 		return nil, errors.Join(&fs.PathError{Op: "stat", Path: src, Err: err}, unix.Close(e.src))
@@ -75,6 +78,8 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 	e.links.groups, e.links.kept = map[inode]*linkGroup{}, map[inode]inode{}
 	e.attrs = attrStore{refused: map[string]bool{}, lost: func(name string, err error) {
 		e.note("attribute %s is not kept: %v", name, err)
+	}, left: map[string]bool{}, leave: func(name string) {
+		e.note("attribute %s is left behind: the target's own policy sets it", name)
 	}}
 	e.began = time.Now()
 	e.rep = Report{RunID: o.RunID, Source: o.Source, Live: o.Live, DryRun: o.DryRun, Hash: o.Hash, Workers: o.Workers}
@@ -105,7 +110,9 @@ func (e *engine) copy(dst string) error {
 	if err := e.openManifests(); err != nil {
 		return err
 	}
-	e.planned()
+	if err := e.planned(); err != nil {
+		return err
+	}
 	e.expect()
 	if e.dst >= 0 {
 		if err := e.checkSpace(); err != nil {
@@ -159,6 +166,9 @@ func (e *engine) search() error {
 	if e.dirty == nil {
 		e.walk(nil)
 		return nil
+	}
+	if e.far != nil { // all at once: a directory would else wait for the one above it
+		e.far.AheadDirs(e.dirty.root.paths(), e.o.Mounts == MountsCross)
 	}
 	e.walk(e.dirty.root)
 	if err := e.partners(); err != nil || e.stopped() {

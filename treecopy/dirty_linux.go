@@ -55,7 +55,7 @@ func (w *worker) through(n *node) bool {
 	var tasks []task
 	for name, b := range n.way.below {
 		p := join(n.path, name)
-		st, err := lstatat(n.src, name)
+		st, err := n.sourceEntry(name)
 		if err != nil {
 			return false
 		}
@@ -70,6 +70,14 @@ func (w *worker) through(n *node) bool {
 	n.left.Add(int32(len(tasks)))
 	w.own = append(w.own, tasks...)
 	return true
+}
+
+// sourceEntry looks at a name in the open directory.
+func (n *node) sourceEntry(name string) (stat, error) {
+	if n.far != nil {
+		return n.far.entry(name)
+	}
+	return lstatat(n.src, name)
 }
 
 // known says that a directory is the one that the former manifest holds at this path, and that the target has it.

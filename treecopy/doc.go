@@ -9,7 +9,8 @@
 // Regular files (sparse ones stay sparse), directories, symbolic links, hard links, FIFOs; mode, owner, times to the
 // nanosecond, extended attributes and ACLs. Sockets are skipped and counted, devices are an error. A mount point below the
 // source is an error unless Options.Mounts decides otherwise. The security.selinux, security.ima and security.evm attributes
-// belong to the target's own policy and are left alone.
+// belong to the target's own policy: they are not copied, and a note says so where the source has them. An attribute that the target
+// refuses is noted, too; an owner that it refuses to root is an error.
 //
 // # Passes
 //

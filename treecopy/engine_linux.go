@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,8 +95,21 @@ func (e *engine) fail(path string, err error) {
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EIO), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		e.stop(fmt.Errorf("%s: %w", EscapeName(path), err))
 	default:
-		e.problem(path, err)
+		e.problem(path, denied(err))
 	}
+}
+
+// denied adds to a refusal what may stand behind it.
+func denied(err error) error {
+	var h *HintError
+	if !errors.Is(err, fs.ErrPermission) || errors.As(err, &h) {
+		return err
+	}
+	if unix.Geteuid() == 0 {
+		return hint(err, "root is refused: is this an NFS export with root_squash, or a container without the capability (DAC_READ_SEARCH to read, "+
+			"CHOWN and FOWNER to write)? Export it to this machine with no_root_squash, or give the capability")
+	}
+	return hint(err, "run as root, or exclude it")
 }
 
 // gone records an entry that vanished: news in a live pass, an error in a final one.

@@ -3,6 +3,7 @@ package treecopy
 import (
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // Errors to test for with errors.Is.
@@ -84,7 +85,13 @@ func (e *SpaceError) Is(target error) bool { return target == ErrNoSpace }
 // Unwrap gives the system's refusal, if there was one.
 func (e *SpaceError) Unwrap() error { return e.Cause }
 
+// Quota says that it was a quota that refused, not the file system that is full.
+func (e *SpaceError) Quota() bool { return errors.Is(e.Cause, syscall.EDQUOT) }
+
 // Hint proposes a way out.
 func (e *SpaceError) Hint() string {
+	if e.Quota() {
+		return "raise the quota of the files' owner, group or project on the target, then run again: the copy resumes"
+	}
 	return "enlarge the target volume (inodes are made at format time on ext4: one per 16 KiB by default), then run again: the copy resumes"
 }

@@ -6,20 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// CopyFrom is Copy from a source on another machine. Options.Source must name it; Options.Tracker and Digest know no such sources. After
-// an ErrLost, running again over a new connection resumes: what is complete in the target is not sent again.
+// CopyFrom is Copy from a source on another machine. Options.Source must name it, and Options.Tracker be of TrackRemote. After an
+// ErrLost, running again over a new connection resumes: what is complete in the target is not sent again.
 func CopyFrom(ctx context.Context, from Remote, dst string, o Options) (*Report, error) {
 	e, err := newFarEngine(ctx, from, o)
 	if err != nil {
 		return nil, err
 	}
 	defer e.close()
-	if err := e.copy(dst); err != nil {
+	err = e.copy(dst)
+	e.settled(err)
+	if err != nil {
 		return e.report(), fmt.Errorf("copy to %s: %w", dst, err)
 	}
 	return e.report(), nil
@@ -32,8 +36,8 @@ func newFarEngine(ctx context.Context, from Remote, o Options) (*engine, error) 
 	if o.Source == "" {
 		return nil, badOption(errors.New("source: has no identity"), "name the source that is on another machine")
 	}
-	if o.Tracker != nil {
-		return nil, badOption(errors.New("tracker: the source is on another machine"), "copy without it")
+	if o.Tracker != nil && !o.Tracker.remote {
+		return nil, badOption(errors.New("tracker: is of a source on this machine"), "make it by TrackRemote")
 	}
 	if o.Workers <= 0 {
 		o.Workers = farWorkers
@@ -47,7 +51,15 @@ func newFarEngine(ctx context.Context, from Remote, o Options) (*engine, error) 
 		return nil, fmt.Errorf("source: %w", err)
 	}
 	e := &engine{o: o, far: from, about: about, src: -1, dst: -1, srcDir: EscapeName(about.Name), srcSt: about.Root.stat()}
-	return e, e.prepare(ctx)
+	if err := e.prepare(ctx); err != nil {
+		return nil, err
+	}
+	for _, name := range about.Foreign {
+		if foreign(name) {
+			e.attrs.passBy(name)
+		}
+	}
+	return e, nil
 }
 
 // checkFar refuses a source that is the unfinished end of another copy.
@@ -113,7 +125,7 @@ func (w *worker) attrsOf(n *node, x *entry) ([]attr, error) {
 	if x.far != nil {
 		return w.attrs.taken(x.far.Attrs), nil
 	}
-	return w.attrs.read(xattrs{n.src, x.name})
+	return w.attrs.source(xattrs{n.src, x.name})
 }
 
 // dirAttrs reads those of a directory of the source.
@@ -121,7 +133,7 @@ func (w *worker) dirAttrs(n *node) ([]attr, error) {
 	if n.far != nil {
 		return w.attrs.taken(n.far.Attrs), nil
 	}
-	return w.attrs.read(xattrs{fd: n.src})
+	return w.attrs.source(xattrs{fd: n.src})
 }
 
 func (w *worker) targetOf(n *node, x *entry) (string, error) {
@@ -315,6 +327,15 @@ func (w *worker) announceDirs(tasks []task) {
 		dirs[len(tasks)-1-i] = tasks[i].n.path
 	}
 	w.far.AheadDirs(dirs, w.o.Mounts == MountsCross)
+}
+
+// entry is a name in the directory.
+func (l *Listing) entry(name string) (stat, error) {
+	i, ok := slices.BinarySearchFunc(l.Entries, name, func(x RemoteEntry, name string) int { return strings.Compare(x.Name, name) })
+	if !ok {
+		return stat{}, unix.ENOENT
+	}
+	return l.Entries[i].Stat.stat(), l.Entries[i].Error
 }
 
 // sane says whether a listing that another machine sent can be one: nothing in it may lead elsewhere, or count wrongly.

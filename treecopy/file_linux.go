@@ -157,7 +157,7 @@ func (c *fileCopy) commit() error {
 	list := c.farAttrs
 	if c.w.far == nil {
 		var err error
-		if list, err = c.w.attrs.read(xattrs{fd: c.in}); err != nil {
+		if list, err = c.w.attrs.source(xattrs{fd: c.in}); err != nil {
 			return doing("read attributes", err)
 		}
 	}
@@ -188,10 +188,10 @@ func (c *fileCopy) dressNew(list []attr) error {
 	}
 	if !c.w.noOwner.Load() {
 		// Asked for even where the owner seems right: a setgid directory or a mount option may have set another group.
-		if err := unix.Fchown(c.out, int(c.st.uid), int(c.st.gid)); errors.Is(err, unix.EPERM) {
-			c.w.dropOwners()
-		} else if err != nil {
-			return doing("set owner", err)
+		if err := unix.Fchown(c.out, int(c.st.uid), int(c.st.gid)); err != nil {
+			if err := c.w.ownerRefused(err); err != nil {
+				return err
+			}
 		}
 	}
 	if len(list) > 0 {

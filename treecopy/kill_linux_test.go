@@ -2,6 +2,7 @@ package treecopy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -22,9 +23,17 @@ const childEnv = "TREECOPY_TEST_CHILD" // SRC of a copy to DST, in the process t
 func TestMain(m *testing.M) {
 	if src := os.Getenv(childEnv); src != "" {
 		dst := os.Getenv(childEnv + "_DST")
+		if err := refuseFromNowOn(os.Getenv(childEnv + "_REFUSE")); err != nil {
+			fmt.Fprintln(os.Stderr, "refuse:", err)
+			os.Exit(2)
+		}
 		_, err := Copy(context.Background(), src, dst, Options{Delete: true, Manifest: filepath.Join(dst, ManifestName)})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
+			var h interface{ Hint() string }
+			if errors.As(err, &h) {
+				fmt.Fprintln(os.Stderr, "hint:", h.Hint())
+			}
 			os.Exit(1)
 		}
 		os.Exit(0)

@@ -29,6 +29,9 @@ type Tracker struct{}
 // Track is only for Linux: elsewhere it returns ErrUnsupported.
 func Track(string) (*Tracker, error) { return nil, unsupported() }
 
+// TrackRemote gives a Tracker that knows nothing.
+func TrackRemote() *Tracker { return &Tracker{} }
+
 // Method is Rescan.
 func (*Tracker) Method() Method { return Rescan }
 
@@ -46,6 +49,9 @@ type Tree struct{ Remote }
 
 // OpenTree is only for Linux: elsewhere it returns ErrUnsupported.
 func OpenTree(string) (*Tree, error) { return nil, unsupported() }
+
+// Follow is only for Linux: elsewhere it returns ErrUnsupported.
+func (*Tree) Follow() (Method, error) { return Rescan, unsupported() }
 
 // Close does nothing.
 func (*Tree) Close() error { return nil }

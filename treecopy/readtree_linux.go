@@ -13,9 +13,10 @@ import (
 // Tree is a directory that is read by paths which somebody else sends: nothing is written, no link followed, nothing outside of it
 // opened, whatever they ask for. It is the Remote that a sender serves, and may be copied from directly.
 type Tree struct {
-	dir string
-	fd  int
-	dev uint64
+	dir     string
+	fd      int
+	dev     uint64
+	changes teller
 }
 
 // OpenTree opens a directory.
@@ -45,6 +46,10 @@ func (t *Tree) Begin(context.Context) (RemoteAbout, error) {
 	if up, err := lstatat(t.fd, ".."); err == nil {
 		a.Alone = up.dev != st.dev
 	}
+	look := attrStore{left: map[string]bool{}, leave: func(name string) { a.Foreign = append(a.Foreign, name) }}
+	if _, err := look.source(xattrs{fd: t.fd}); err != nil {
+		return a, err
+	}
 	if a.Swapped, err = readMarkerIf(t.dir); err != nil {
 		return a, hint(err, "the source carries a damaged marker of a copy")
 	}
@@ -52,7 +57,7 @@ func (t *Tree) Begin(context.Context) (RemoteAbout, error) {
 }
 
 // Close closes it; what is open of it stays so.
-func (t *Tree) Close() error { return unix.Close(t.fd) }
+func (t *Tree) Close() error { return errors.Join(t.changes.stop(), unix.Close(t.fd)) }
 
 // AheadDirs does nothing: a local directory need not be asked for beforehand.
 func (t *Tree) AheadDirs([]string, bool) {}

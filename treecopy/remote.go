@@ -19,6 +19,9 @@ type Remote interface {
 	Sum(ctx context.Context, dir, name string, size int64, h Hash) ([]byte, error)
 	// Measure adds up what all but the excluded takes, in blocks of this size.
 	Measure(ctx context.Context, block int64, excludes []string, cross bool) (Usage, error)
+	// Changes tells where the tree changed since the call that gave the mark since; "" is the beginning. It is asked only by passes that
+	// have a tracker (see TrackRemote).
+	Changes(ctx context.Context, since string) (Changes, error)
 	// AheadDirs and AheadFiles say what will be listed and opened soon. They need not do anything.
 	AheadDirs(dirs []string, cross bool)
 	AheadFiles(dir string, names []string, cross bool, h Hash)
@@ -50,8 +53,9 @@ type RemoteAbout struct {
 	Name    string // what messages call it
 	Root    Stat
 	Space   Space
-	Alone   bool    // the root is the root of its file system, too
-	Swapped *Marker // of a copy into it, when there was one
+	Alone   bool     // the root is the root of its file system, too
+	Swapped *Marker  // of a copy into it, when there was one
+	Foreign []string // attributes of the root that are its own machine's policy, and not copied
 }
 
 // Space is the capacity of a file system: bytes and inodes used; UsedNodes is 0 where that is not known.
@@ -59,6 +63,16 @@ type Space struct{ UsedBytes, UsedNodes int64 }
 
 // Usage is what a tree takes: bytes of whole blocks, entries, and the bytes of the largest file.
 type Usage struct{ Bytes, Nodes, Largest int64 }
+
+// Changes says where a tree changed. A call with the mark of the call before acknowledges its answer; one with an older mark, whose answer
+// was lost on its way, is told the same and what came since. What nobody can tell any more is Whole.
+type Changes struct {
+	Method Method          // how changes are learned of
+	Whole  string          // not empty: anywhere, and why
+	Dirs   map[string]bool // directories with entries that changed; true = and anything below
+	Inodes []uint64        // files that got or lost a name
+	Mark   string          // for the next call
+}
 
 // Listing is a directory and its entries, sorted by name, no name twice.
 type Listing struct {

@@ -165,17 +165,26 @@ func (x xattrs) chmod(mode uint32) error {
 	return unix.Fchmodat(x.fd, x.name, mode, 0)
 }
 
-// own gives the entry to the source's owner. Without the privilege that is noted once, and not tried again.
+// own gives the entry to the source's owner, unless that was found to be impossible.
 func (e *engine) own(x xattrs, want, have *stat) (bool, error) {
 	if e.noOwner.Load() {
 		return false, nil
 	}
 	err := unix.Fchownat(x.fd, x.name, int(want.uid), int(want.gid), unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH)
-	if errors.Is(err, unix.EPERM) {
-		e.dropOwners()
-		return false, nil
+	if err != nil {
+		return false, e.ownerRefused(err)
 	}
-	return err == nil, doing("set owner", err)
+	return true, nil
+}
+
+// ownerRefused decides about an owner that cannot be given. Who is not root knows that owners get lost, and is told once. Root counts on
+// them: where it is refused all the same the copy fails.
+func (e *engine) ownerRefused(err error) error {
+	if !errors.Is(err, unix.EPERM) || unix.Geteuid() == 0 {
+		return doing("set owner", err)
+	}
+	e.dropOwners()
+	return nil
 }
 
 // dropOwners says once that owners are not kept.

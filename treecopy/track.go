@@ -73,3 +73,17 @@ func (b *branch) add(dir string, deep bool) {
 	}
 	b.here, b.deep = true, b.deep || deep
 }
+
+// paths are the directories of all branches below this one, parents first.
+func (b *branch) paths() []string {
+	var out []string
+	var walk func(b *branch, path string)
+	walk = func(b *branch, path string) {
+		out = append(out, path)
+		for name, next := range b.below {
+			walk(next, join(path, name))
+		}
+	}
+	walk(b, ".")
+	return out
+}

@@ -30,6 +30,8 @@ type Tracker struct {
 	mu     sync.Mutex
 	method Method
 	reason string  // why the method is Rescan
+	remote bool    // the source is on another machine, and told of by its Remote
+	mark   string  // of what that told last
 	source watcher // nil for Rescan
 	left   dirtySet
 	base   *passBase // nil until a pass was complete
@@ -160,15 +162,17 @@ func (t *Tracker) drainNowAndThen() {
 }
 
 // planned decides where the pass has to look. It takes the tracker's record; settled or giveBack must follow.
-func (e *engine) planned() {
+func (e *engine) planned() error {
 	t := e.o.Tracker
 	if t == nil {
-		return
+		return nil
 	}
-	e.taken = t.take()
+	if err := e.takeChanges(t); err != nil {
+		return err
+	}
 	e.rep.Tracking = &Tracking{Method: t.Method(), Whole: e.whyWhole(t)}
 	if e.rep.Tracking.Whole != "" {
-		return
+		return nil
 	}
 	root := &branch{}
 	for dir, deep := range e.taken.dirs {
@@ -184,13 +188,14 @@ func (e *engine) planned() {
 	dirs, err := e.prev.holders(e.taken.inodes)
 	if err != nil {
 		e.rep.Tracking.Whole = err.Error()
-		return
+		return nil
 	}
 	for _, dir := range dirs {
 		root.add(dir, false)
 	}
 	e.dirty = &dirtyWalk{root: root, scanned: map[string]bool{}, clean: map[string]bool{}, lost: map[string]bool{}, links: known}
 	e.count(e.prev.sum.counts, e.prev.sum.bytes, 1)
+	return nil
 }
 
 // whyWhole says why the pass must look everywhere, if it must.

@@ -29,6 +29,7 @@ type tracked struct {
 	t        testing.TB
 	src, dst string
 	o        Options
+	from     *Tree // of a source on another machine; nil: it is on this one
 }
 
 func newTracked(t testing.TB, src, dst string, m Method) *tracked {
@@ -38,15 +39,41 @@ func newTracked(t testing.TB, src, dst string, m Method) *tracked {
 	if tr.Method() != m {
 		t.Fatalf("method is %s, not %s: %s", tr.Method(), m, tr.reason)
 	}
-	return &tracked{t, src, dst, Options{Delete: true, Manifest: filepath.Join(dst, ManifestName), Tracker: tr}}
+	return &tracked{t, src, dst, Options{Delete: true, Manifest: filepath.Join(dst, ManifestName), Tracker: tr}, nil}
 }
 
-func (x *tracked) close() { must(x.t, x.o.Tracker.Close()) }
+// fromAfar has the source on another machine, which tells of its changes.
+func (x *tracked) fromAfar() *tracked {
+	x.t.Helper()
+	tree, err := OpenTree(x.src)
+	must(x.t, err)
+	tree.changes.tracker, tree.changes.id = x.o.Tracker, "1"
+	x.from, x.o.Tracker, x.o.Source = tree, TrackRemote(), "path:"+x.src
+	return x
+}
+
+func (x *tracked) close() {
+	must(x.t, x.o.Tracker.Close())
+	if x.from != nil {
+		must(x.t, x.from.Close())
+	}
+}
+
+// copy makes a pass that has to succeed.
+func (x *tracked) copy() *Report {
+	x.t.Helper()
+	if x.from == nil {
+		return copyOK(x.t, x.src, x.dst, x.o)
+	}
+	rep, err := CopyFrom(x.t.Context(), x.from, x.dst, x.o)
+	must(x.t, err)
+	return rep
+}
 
 // pass copies what changed and holds the result against a look at everything.
 func (x *tracked) pass(whole bool) *Report {
 	x.t.Helper()
-	rep := copyOK(x.t, x.src, x.dst, x.o)
+	rep := x.copy()
 	if rep.Tracking == nil || rep.Tracking.Whole != "" != whole {
 		x.t.Fatalf("tracking = %+v, want a whole pass: %t", rep.Tracking, whole)
 	}
@@ -177,6 +204,14 @@ func contains(list []string, s string) bool {
 }
 
 func TestATrackedPassEqualsALookAtEverything(t *testing.T) {
+	trackedPasses(t, func(x *tracked) *tracked { return x })
+}
+
+func TestATrackedPassFromARemoteSourceEqualsALookAtEverything(t *testing.T) {
+	trackedPasses(t, (*tracked).fromAfar)
+}
+
+func trackedPasses(t *testing.T, from func(*tracked) *tracked) {
 	for _, m := range trackers(t) {
 		t.Run(string(m), func(t *testing.T) {
 			base := scratch(t)
@@ -190,7 +225,7 @@ func TestATrackedPassEqualsALookAtEverything(t *testing.T) {
 				must(t, os.WriteFile(filepath.Join(src, "anchor"), nil, 0o600))
 				g := &grower{t: rt, tb: t, root: src, dirs: []string{"."}}
 				g.grow(rapid.IntRange(0, 30).Draw(rt, "entries"))
-				x := newTracked(t, src, filepath.Join(run, "dst"), m)
+				x := from(newTracked(t, src, filepath.Join(run, "dst"), m))
 				defer x.close()
 				x.pass(true)
 				g.relist()

@@ -3,6 +3,7 @@ package stream
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"syscall"
 
@@ -144,4 +145,45 @@ func (s *server) takeMeasure(d *decoder) error {
 		u, err := s.tree.Measure(s.ctx, block, excludes, cross)
 		return func(e *encoder) { e.int(u.Bytes); e.int(u.Nodes); e.int(u.Largest) }, err
 	})
+}
+
+// takeChanges answers in one frame. More than fits into it is told as a change of everything: then looking everywhere is no detour.
+func (s *server) takeChanges(d *decoder) error {
+	id, since := d.uint(), d.text()
+	if d.err != nil {
+		return d.err
+	}
+	return s.answer(id, kindChanged, func() (func(*encoder), error) {
+		c, err := s.tree.Changes(s.ctx, since)
+		if err != nil {
+			return nil, err
+		}
+		var e encoder
+		if e.changes(&c); len(e.b) > maxFrame/2 {
+			c.Whole, c.Dirs, c.Inodes = fmt.Sprintf("too much changed: %d directories", len(c.Dirs)), nil, nil
+		}
+		return func(e *encoder) { e.changes(&c) }, nil
+	})
+}
+
+// takeAwait answers when nothing writes to the tree any more. It takes no place of those who read.
+func (s *server) takeAwait(d *decoder) error {
+	id := d.uint()
+	if d.err != nil {
+		return d.err
+	}
+	if _, err := s.begin(id); err != nil {
+		return err
+	}
+	s.serving.Go(func() {
+		if s.o.Still != nil {
+			if err := s.o.Still(s.ctx); err != nil {
+				s.failed(id, err)
+				return
+			}
+		}
+		s.finish(id)
+		_ = s.out.send(kindStill, func(e *encoder) { e.uint(id) }) // a broken connection is found by who reads
+	})
+	return nil
 }

@@ -50,7 +50,7 @@ func (s *Source) take(kind byte, payload []byte) error {
 	switch kind {
 	case kindPing:
 		return nil
-	case kindBegun, kindEntries, kindFile, kindData, kindEnd, kindSummed, kindMeasured, kindFailed:
+	case kindBegun, kindEntries, kindFile, kindData, kindEnd, kindSummed, kindMeasured, kindChanged, kindStill, kindFailed:
 	default:
 		return errFrame
 	}

@@ -138,6 +138,10 @@ func (s *server) take(kind byte, payload []byte) error {
 		return s.takeSum(d)
 	case kindMeasure:
 		return s.takeMeasure(d)
+	case kindChanges:
+		return s.takeChanges(d)
+	case kindAwait:
+		return s.takeAwait(d)
 	default:
 		return errFrame
 	}

@@ -18,6 +18,8 @@ type Options struct {
 	Silence time.Duration
 	// Plain leaves packing out, whatever is measured.
 	Plain bool
+	// Still returns when nothing writes to the served tree any more, or ctx is done. nil: nothing ever does.
+	Still func(ctx context.Context) error
 }
 
 // Stats are what went over a connection, as seen by who received.

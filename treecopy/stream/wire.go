@@ -10,7 +10,7 @@ import (
 )
 
 // magic begins either direction; the number is the version of the protocol.
-const magic = "pipectl-tree 1\n"
+const magic = "pipectl-tree 2\n"
 
 // Bounds of what a peer may send.
 const (
@@ -32,6 +32,8 @@ const (
 	kindOpen                // cross, hash, dir, then (id, name)…
 	kindSum                 // id, hash, size, dir, name
 	kindMeasure             // id, block, cross, patterns
+	kindChanges             // id, mark of the call before
+	kindAwait               // id
 	kindCredit              // id, bytes
 	kindCancel              // id
 	kindBegun               // id, JSON of treecopy.RemoteAbout
@@ -41,6 +43,8 @@ const (
 	kindEnd                 // id, what was found after reading
 	kindSummed              // id, hash
 	kindMeasured            // id, usage
+	kindChanged             // id, method, why whole, mark, (dir, deep)…, inodes
+	kindStill               // id
 	kindFailed              // id, errno, message
 )
 
@@ -229,6 +233,33 @@ func (d *decoder) entry() (x treecopy.RemoteEntry) {
 	}
 	x.Stat, x.Attrs, x.Target = d.stat(), d.attrs(), d.text()
 	return x
+}
+
+func (e *encoder) changes(c *treecopy.Changes) {
+	e.text(string(c.Method))
+	e.text(c.Whole)
+	e.text(c.Mark)
+	e.uint(uint64(len(c.Dirs)))
+	for dir, deep := range c.Dirs {
+		e.text(dir)
+		e.bool(deep)
+	}
+	e.uint(uint64(len(c.Inodes)))
+	for _, ino := range c.Inodes {
+		e.uint(ino)
+	}
+}
+
+func (d *decoder) changes() treecopy.Changes {
+	c := treecopy.Changes{Method: treecopy.Method(d.text()), Whole: d.text(), Mark: d.text(), Dirs: map[string]bool{}}
+	for n := d.uint(); n > 0 && d.err == nil; n-- {
+		dir := d.text()
+		c.Dirs[dir] = d.bool()
+	}
+	for n := d.uint(); n > 0 && d.err == nil; n-- {
+		c.Inodes = append(c.Inodes, d.uint())
+	}
+	return c
 }
 
 // lost makes an error of a connection what treecopy takes for its end.
