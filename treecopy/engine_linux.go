@@ -179,6 +179,13 @@ func (w *worker) run(t task) {
 	w.release(t.n)
 }
 
+// A target that is slower than its source has to be kept busy from the beginning: what it waits for is missing at the end. So write-back
+// begins with little, and soon after the one before has ended.
+const (
+	writeBackEvery = 100 * time.Millisecond
+	writeBackBytes = 8 << 20
+)
+
 // background runs what accompanies a pass: progress, and write-back started early so that the final sync is short.
 func (e *engine) background() (finish func()) {
 	quit := make(chan struct{})
@@ -189,8 +196,8 @@ func (e *engine) background() (finish func()) {
 	if e.writing() {
 		var synced int64
 		wg.Go(func() {
-			e.tick(quit, time.Second, func() {
-				if n := e.written.Load(); n-synced > 64<<20 {
+			e.tick(quit, writeBackEvery, func() {
+				if n := e.written.Load(); n-synced > writeBackBytes {
 					synced = n
 					_ = e.o.syncfs(e.dst) // a failure shows again in the final one
 				}
