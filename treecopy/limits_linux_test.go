@@ -178,3 +178,28 @@ func TestAnUnprivilegedCopy(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHolesTakeNoRoom has a file that is larger than the target, and nearly all hole.
+func TestHolesTakeNoRoom(t *testing.T) {
+	src, dst := tree(t, map[string]string{"a": "1"})
+	f, err := os.Create(src + "/heap.hprof")
+	must(t, err)
+	must(t, f.Truncate(1<<40))
+	_, err = f.WriteAt([]byte("island"), 1<<30)
+	must(t, errors.Join(err, f.Close()))
+	calls := 0
+	rep, err := Copy(t.Context(), src, dst, Options{Hash: NoHash, statfs: func(int) (space, error) {
+		if calls++; calls == 2 { // the source's file system has no room for all that is in it either, so the tree is measured
+			return space{block: 4096, usedBytes: 1 << 50, usedNodes: 1 << 40, inodes: 1 << 41}, nil
+		}
+		return space{block: 4096, freeBytes: 1 << 20, inodes: 1000, freeNodes: 1000}, nil
+	}})
+	must(t, err)
+	if rep.SparseSaved < 1<<39 {
+		t.Errorf("saved %d bytes", rep.SparseSaved)
+	}
+	fi, err := os.Stat(dst + "/heap.hprof")
+	if err != nil || fi.Size() != 1<<40 {
+		t.Errorf("%v, %v", fi, err)
+	}
+}
