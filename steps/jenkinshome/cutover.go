@@ -20,6 +20,9 @@ import (
 // openRecord writes the state ConfigMap anew. Whatever an earlier attempt left in it has been settled, or we would not be here.
 func (m *mission) openRecord(ctx context.Context) error {
 	m.rec.Cut = cutState{VolumeID: m.move.VolumeID, Figures: parseFigures(m.vol.Tags[tagFigures]), Disk: m.disk.Volume, DiskDir: m.disk.Dir}
+	if m.home != nil {
+		m.rec.Cut.Home = m.home.place()
+	}
 	run := fmt.Sprintf("%s-%d", runLabel(m.env.RunID), time.Now().UnixMilli()) // two attempts of one run are two Jobs
 	return m.again(m.rec.write(ctx, Ready, map[string]*string{keyRun: &run, keyAbort: nil, keyBaseline: nil}))
 }
@@ -38,6 +41,7 @@ func (m *mission) launch(ctx context.Context) error {
 			return err
 		}
 	}
+	m.tellOfSharers(ctx)
 	image, err := moverImage(ctx, m.open, m.image)
 	if err != nil {
 		return err
@@ -86,6 +90,7 @@ func (m *mission) cutArguments() moverArgs {
 	switch v := m.home.Volume; {
 	case v.PersistentVolumeClaim != nil:
 		a.HomeClaim = v.PersistentVolumeClaim.ClaimName
+		a.HomeDir, a.Node = m.home.place().Dir, m.home.place().Node
 	case v.HostPath != nil:
 		a.HomeDir, a.Node = path.Join(v.HostPath.Path, m.home.SubPath), m.home.Pod.Spec.NodeName
 	}
@@ -113,6 +118,7 @@ const snapshotWithin = 30 * time.Minute
 
 // follow waits until the mover wants something from us, or has ended.
 func (m *mission) follow(ctx context.Context) error {
+	m.receiveAhead(ctx)
 	ns := m.move.Source.Namespace
 	last, told := NoPhase, time.Now()
 	silent := silence{}
@@ -161,6 +167,15 @@ func (m *mission) commit(ctx context.Context) error {
 	}
 	if m.rec.Phase != Copied || m.rec.Abort || old == Up {
 		return errLookAgain
+	}
+	if err := m.aloneInCluster(ctx); kube.HasCode(err, "HomeShared") {
+		m.rec.Cut.Why = info(err)
+		if err := m.abort(ctx); err != nil {
+			return err
+		}
+		return errLookAgain
+	} else if err != nil {
+		return err
 	}
 	if l := m.last; l != nil {
 		c := &m.rec.Cut

@@ -21,7 +21,8 @@ type fakeKube struct {
 	mu    sync.Mutex
 	objs  map[string]map[string]any
 	rv    int
-	away  bool // nobody answers
+	away  bool                           // nobody answers
+	deny  func(method, path string) bool // what the caller has no right to; nil: to nothing
 	after func(path string, old, now map[string]any)
 	calls []string
 }
@@ -129,7 +130,10 @@ func (f *fakeKube) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	f.calls = append(f.calls, r.Method+" "+r.URL.Path)
-	code, answer := f.serve(r, body)
+	code, answer := failure(403, "Forbidden", r.URL.Path)
+	if f.deny == nil || !f.deny(r.Method, r.URL.Path) {
+		code, answer = f.serve(r, body)
+	}
 	raw, _ := json.Marshal(answer)
 	return &http.Response{StatusCode: code, Status: strconv.Itoa(code), Proto: "HTTP/1.1", ProtoMajor: 1, Request: r,
 		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(raw))}, nil
@@ -241,7 +245,7 @@ func (f *fakeKube) items(path string, r *http.Request) any {
 	list := []any{}
 	for _, p := range slices.Sorted(func(yield func(string) bool) {
 		for p := range f.objs {
-			if strings.HasPrefix(p, path+"/") && !yield(p) {
+			if among(path, p) && !yield(p) {
 				return
 			}
 		}
@@ -259,6 +263,14 @@ func (f *fakeKube) items(path string, r *http.Request) any {
 		version = "storage.k8s.io/v1"
 	}
 	return map[string]any{"apiVersion": version, "kind": listKind[path[strings.LastIndex(path, "/")+1:]], "metadata": map[string]any{"resourceVersion": strconv.Itoa(f.rv)}, "items": list}
+}
+
+// among says whether an object is in a collection: of one namespace, or of all.
+func among(path, object string) bool {
+	if path == "/api/v1/pods" {
+		return strings.HasPrefix(object, "/api/v1/namespaces/") && strings.Contains(object, "/pods/")
+	}
+	return strings.HasPrefix(object, path+"/")
 }
 
 var listKind = map[string]string{"pods": "PodList", "jobs": "JobList", "configmaps": "ConfigMapList", "secrets": "SecretList", "nodes": "NodeList",

@@ -94,15 +94,14 @@ func TestRoomIsLookedForBeforeTheOldJenkinsStops(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.arrange(s)
-				a, k := s.openers()
 				spec := s.migrateSpec(pre.Move)
 				spec.Cluster = &steps.ClusterRef{EKS: &steps.EKSCluster{Name: "new", Region: "ap-northeast-2"}}
-				plan, err := migrateStep{base{a, k, Options{}}}.Plan(t.Context(), s.env("run-1"), spec)
+				plan, err := migrateStep{s.base()}.Plan(t.Context(), s.env("run-1"), spec)
 				if code(err) != c.code || !slices.ContainsFunc(append(plan.Forecast.Notes, ""), func(n string) bool { return strings.Contains(n, c.note) }) {
 					t.Errorf("plan: %v %q", err, plan.Forecast.Notes)
 				}
 				if c.code != "" {
-					_, err := migrateStep{base{a, k, Options{}}}.Apply(t.Context(), s.env("run-1"), spec)
+					_, err := migrateStep{s.base()}.Apply(t.Context(), s.env("run-1"), spec)
 					if code(err) != c.code || !s.oldRuns() || s.state() != Precopied {
 						t.Errorf("apply: %v, the old one runs: %v, %s", err, s.oldRuns(), s.state())
 					}

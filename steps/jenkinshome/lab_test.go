@@ -182,21 +182,50 @@ func (l *labMove) addNode(t *testing.T, name, address string, says bool) labtest
 	return n
 }
 
-func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
-	l := newLabMove(t, "old-1", "172.31.0.10", "var/lib/jenkins")
-	lab, k, b, s, root, home, volume, ref := l.lab, l.kube, l.base, l.stage, l.root, l.home, l.stage.volume, l.ref
-	applyText(t, k, labObjects)
-	awaitReady(t, k, kube.Workload{Kind: "Deployment", Namespace: "jenkins", Name: "jenkins"})
-	spec := s.precopySpec()
-	spec.From.Cluster = ref
-
-	pre, err := precopyStep{b}.Apply(t.Context(), s.env("lab-1"), spec)
+// precopied starts the old Jenkins and copies its home while it runs.
+func (l *labMove) precopied(t *testing.T, run, objects string, w kube.Workload) PrecopyOutputs {
+	t.Helper()
+	applyText(t, l.kube, objects)
+	awaitReady(t, l.kube, w)
+	spec := l.stage.precopySpec()
+	spec.From = From{Cluster: l.ref, Namespace: w.Namespace, Workload: strings.ToLower(w.Kind) + "/" + w.Name}
+	pre, err := precopyStep{l.base}.Apply(t.Context(), l.stage.env(run), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("precopy: %+v", pre.Figures)
-	m := s.migrateSpec(pre.Move)
-	m.Jenkins.Token = steps.NewSecret(labToken)
+	return pre
+}
+
+// migrateSpec is of the cut-over after that.
+func (l *labMove) migrateSpec(m Move) MigrateSpec {
+	s := l.stage.migrateSpec(m)
+	s.Jenkins.Token = steps.NewSecret(labToken)
+	return s
+}
+
+// sameHome wants the volume to hold the old home, and the move to say so.
+func (l *labMove) sameHome(t *testing.T, m Move) {
+	t.Helper()
+	o := treecopy.Options{Excludes: defaultExcludes}
+	old, err := treecopy.Digest(t.Context(), l.home, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := treecopy.Digest(t.Context(), l.fs(), o)
+	if err != nil || now.ManifestHash != old.ManifestHash || m.Hash != old.ManifestHash {
+		t.Fatalf("the copy differs: %v, %s, %s, %s", err, old.ManifestHash, now.ManifestHash, m.Hash)
+	}
+}
+
+// fs is the file system on the volume.
+func (l *labMove) fs() string { return filepath.Join(l.lab.Dir, "volumes", l.stage.volume, "fs") }
+
+func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
+	l := newLabMove(t, "old-1", "172.31.0.10", "var/lib/jenkins")
+	k, b, s := l.kube, l.base, l.stage
+	pre := l.precopied(t, "lab-1", labObjects, kube.Workload{Kind: "Deployment", Namespace: "jenkins", Name: "jenkins"})
+	m := l.migrateSpec(pre.Move)
 	plan, err := migrateStep{b}.Plan(t.Context(), s.env("lab-1"), m)
 	if err != nil {
 		t.Fatal(err)
@@ -207,23 +236,14 @@ func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("migrate: %+v", out.Downtime)
-	fs := filepath.Join(lab.Dir, "volumes", volume, "fs")
 	v := s.verifySpec(pre.Move)
-	v.Cluster, v.Namespace, v.Jenkins.Token = ref, "fresh", steps.NewSecret(labToken)
-	turnedBack(t, k, b, s, v, fs, filepath.Join(root, "fresh"))
+	v.Cluster, v.Namespace, v.Jenkins.Token = l.ref, "fresh", steps.NewSecret(labToken)
+	turnedBack(t, k, b, s, v, l.fs(), filepath.Join(l.root, "fresh"))
 	if out, err = (migrateStep{b}).Apply(t.Context(), s.env("lab-2"), m); err != nil {
 		t.Fatal(err)
 	}
-	old, err := treecopy.Digest(t.Context(), home, treecopy.Options{Excludes: defaultExcludes})
-	if err != nil {
-		t.Fatal(err)
-	}
-	now, err := treecopy.Digest(t.Context(), fs, treecopy.Options{Excludes: defaultExcludes})
-	if err != nil || now.ManifestHash != old.ManifestHash || out.Move.Hash != old.ManifestHash {
-		t.Fatalf("the copy differs: %v, %s, %s, %s", err, old.ManifestHash, now.ManifestHash, out.Move.Hash)
-	}
-
-	if err := os.Symlink(fs, filepath.Join(root, "fresh")); err != nil {
+	l.sameHome(t, out.Move)
+	if err := os.Symlink(l.fs(), filepath.Join(l.root, "fresh")); err != nil {
 		t.Fatal(err)
 	}
 	fresh := kube.Workload{Kind: "StatefulSet", Namespace: "fresh", Name: "jenkins"}

@@ -32,11 +32,10 @@ func TestASecondMoverIsRefusedAndToldWhoMoves(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *stage) {
-				a, k := s.openers()
 				first, copying, goOn := make(chan error), make(chan struct{}), make(chan struct{})
 				s.on("pass done", func() { close(copying); <-goOn }) // the first mover stands in the middle of its copy
 				go func() {
-					_, err := precopyStep{base{a, k, Options{}}}.Apply(t.Context(), s.env("run-1"), s.precopySpec())
+					_, err := precopyStep{s.base()}.Apply(t.Context(), s.env("run-1"), s.precopySpec())
 					first <- err
 				}()
 				<-copying
@@ -44,7 +43,7 @@ func TestASecondMoverIsRefusedAndToldWhoMoves(t *testing.T) {
 				c.set(s, &p)
 				// Where the tag of the volume already tells of the first, it is that which refuses.
 				_ = writeTags(t.Context(), s.aws, s.volume, map[string]string{tagSource: ""})
-				_, err := precopyStep{base{a, k, Options{}}}.Apply(t.Context(), s.env("run-2"), p)
+				_, err := precopyStep{s.base()}.Apply(t.Context(), s.env("run-2"), p)
 				if code(err) != "MoverRunning" || !strings.Contains(err.Error(), "run run-1 of ") || steps.Classify(err).Category.ExitCode() != 12 {
 					t.Errorf("got %v", err)
 				}

@@ -133,14 +133,13 @@ func TestACutoverThatWasTurnedBackIsNotTakenForOneThatIsBegun(t *testing.T) {
 		s.jenkins.Do(func(j *jenkinstest.Server) { j.Heavy = []string{"http://jenkins.invalid/job/slow/1/"} })
 		m := s.migrateSpec(pre.Move)
 		m.Jenkins.Builds.Then = "fail"
-		a, k := s.openers()
 		env, undone := s.env("run-1"), false
 		record := env.Record
 		env.Record = func(e steps.Event) {
 			undone = undone || e.Type == steps.ChangeFailed && e.Undone
 			record(e)
 		}
-		if _, err := (migrateStep{base{a, k, Options{}}}).Apply(t.Context(), env, m); err == nil || !undone || !s.oldRuns() {
+		if _, err := (migrateStep{s.base()}).Apply(t.Context(), env, m); err == nil || !undone || !s.oldRuns() {
 			t.Errorf("%v, undone %v, the old one runs: %v", err, undone, s.oldRuns())
 		}
 	})

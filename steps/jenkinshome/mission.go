@@ -49,6 +49,7 @@ type mission struct {
 	forget   bool // the record goes too
 	began    time.Time
 	detached time.Duration // what the last detach took
+	receiver *receiving    // route stream: what catches up before Jenkins stops, and then makes the last pass
 	last     *finalPass    // what a last pass from a snapshot found; nil where the mover of the critical section makes it
 }
 
@@ -61,6 +62,7 @@ func (m *mission) run(ctx context.Context, v Verb) error {
 	m.began = time.Now()
 	release := func() {}
 	defer func() { release() }()
+	defer m.dropReceiver()
 	alone := false
 	for range 40 {
 		s, w, err := m.observe(ctx, v)

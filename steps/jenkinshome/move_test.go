@@ -46,18 +46,15 @@ func code(err error) string {
 }
 
 func (s *stage) precopy(ctx context.Context) (PrecopyOutputs, error) {
-	a, k := s.openers()
-	return precopyStep{base{a, k, Options{}}}.Apply(ctx, s.env("run-1"), s.precopySpec())
+	return precopyStep{s.base()}.Apply(ctx, s.env("run-1"), s.precopySpec())
 }
 
 func (s *stage) migrate(ctx context.Context, m Move, run string) (MigrateOutputs, error) {
-	a, k := s.openers()
-	return migrateStep{base{a, k, Options{}}}.Apply(ctx, s.env(run), s.migrateSpec(m))
+	return migrateStep{s.base()}.Apply(ctx, s.env(run), s.migrateSpec(m))
 }
 
 func (s *stage) verify(ctx context.Context, m Move) (VerifyOutputs, error) {
-	a, k := s.openers()
-	return verifyStep{base{a, k, Options{}}}.Apply(ctx, s.env("run-1"), s.verifySpec(m))
+	return verifyStep{s.base()}.Apply(ctx, s.env("run-1"), s.verifySpec(m))
 }
 
 // sameHome compares what is on the volume with the old home.
@@ -252,8 +249,7 @@ func TestAFinishedMoveAsksNobody(t *testing.T) {
 		s.old.away = true
 		before := len(s.old.calls)
 		mark := s.cloud.Mark()
-		a, k := s.openers()
-		b := base{a, k, Options{}}
+		b := s.base()
 		p, err := precopyStep{b}.Plan(t.Context(), s.env("run-2"), s.precopySpec())
 		if err != nil || p.Outputs == nil {
 			t.Fatalf("precopy: %v", err)

@@ -25,6 +25,7 @@ type moverArgs struct {
 	Volume               string // "" on route sameNode: Target is the claim itself
 	FromVolume, FromDir  string // route snapshot: a volume to mount at Source, and the home's directory on it
 	Final                bool   // copy: nothing changes the source any more
+	Ahead                bool   // copy, final: it does still; catch up, and be told when it does not
 	Flush                bool   // cut: instead of a last pass write back what the disk's cache holds
 	Serve, Receive       int    // route stream: the port where the home is served, or its copy is received
 	Keys                 string // directory with the keys of that side
@@ -68,6 +69,7 @@ func (a *moverArgs) flags() *flag.FlagSet {
 	f.StringVar(&a.FromVolume, "from-volume", a.FromVolume, "volume made from a snapshot, that has the home")
 	f.StringVar(&a.FromDir, "from-dir", a.FromDir, "directory of the home on it")
 	f.BoolVar(&a.Final, "final", a.Final, "the source does not change any more")
+	f.BoolVar(&a.Ahead, "ahead", a.Ahead, "catch up first, then wait until it does not")
 	f.BoolVar(&a.Flush, "flush", a.Flush, "write the disk back instead of copying: somebody else makes the last pass")
 	f.IntVar(&a.Serve, "serve", a.Serve, "port on the loopback where the home is served")
 	f.IntVar(&a.Receive, "receive", a.Receive, "port on the loopback where the home is received")

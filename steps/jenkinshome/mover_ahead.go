@@ -15,13 +15,19 @@ type ahead struct {
 	root    string
 	release func() error // nil once let go of
 	tracker *treecopy.Tracker
+
+	serving *serving // route stream: what lets another mover do all that
+	stop    func()
 }
 
 // getAhead may fail: then the last pass looks everywhere, which costs time and nothing else. Only a copy that differs from what was read
 // is an error, since no later pass would notice it.
 func (c *cut) getAhead(ctx context.Context) error {
-	if c.ahead.release != nil || c.args.Flush || c.args.Serve != 0 {
+	if c.ahead.release != nil || c.args.Flush {
 		return nil
+	}
+	if c.args.Serve != 0 {
+		return c.serveAhead(ctx)
 	}
 	err := c.catchUp(ctx)
 	if err == nil {
@@ -47,20 +53,25 @@ func (c *cut) catchUp(ctx context.Context) (err error) {
 	if c.ahead.tracker, err = treecopy.Track(c.args.Source); err != nil {
 		return err
 	}
-	delta, err := os.CreateTemp(c.args.Scratch, "pipectl-ahead-*")
+	return c.copying().catchUp(ctx, c.ahead.root)
+}
+
+// catchUp makes a pass while Jenkins runs and reads back what it wrote: the last pass verifies only what it writes itself.
+func (p precopy) catchUp(ctx context.Context, root string) (err error) {
+	delta, err := os.CreateTemp(p.args.Scratch, "pipectl-ahead-*")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, delta.Close(), os.Remove(delta.Name())) }()
-	p, trusted := c.copying(), trusted(c.ahead.root)
-	o := p.options(c.ahead.root, true)
-	o.Tracker, o.DeltaManifest = c.ahead.tracker, delta.Name()
-	rep, err := treecopy.Copy(ctx, c.args.Source, c.ahead.root, o)
+	trusted, lost := trusted(root), p.far.losses()
+	o := p.options(root, true)
+	o.DeltaManifest = delta.Name()
+	rep, err := p.pass(ctx, root, o)
 	if err != nil {
 		return copyError(err)
 	}
-	c.log.Info("caught up", "files", rep.Seen.Files, "copied", rep.Copied.Files, "seconds", rep.Seconds, "tracking", string(c.ahead.tracker.Method()))
-	return p.readBack(ctx, c.ahead.root, delta.Name(), trusted) // the last pass verifies only what it writes itself
+	p.log.Info("caught up", "files", rep.Seen.Files, "copied", rep.Copied.Files, "seconds", rep.Seconds, "tracking", string(p.tracker.Method()))
+	return p.readBack(ctx, root, delta.Name(), trusted && p.far.losses() == lost)
 }
 
 // target is the mounted target and how to let go of it: what was prepared, or mounted now.
@@ -75,6 +86,9 @@ func (c *cut) target(ctx context.Context) (string, func() error, error) {
 func (c *cut) letGo() error {
 	a := c.ahead
 	c.ahead = ahead{}
+	if a.stop != nil {
+		a.stop()
+	}
 	var err error
 	if a.tracker != nil {
 		err = a.tracker.Close()

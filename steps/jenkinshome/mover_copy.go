@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,6 +21,8 @@ type precopy struct {
 	dev  device.Devices
 	log  *slog.Logger
 	far  *receiver // route stream: where the home comes from
+
+	tracker *treecopy.Tracker // of the home; nil: every pass looks everywhere
 }
 
 func (p precopy) run(ctx context.Context) (res moverResult, err error) {
@@ -39,18 +42,29 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 		}
 	}
 	if p.args.Final {
+		if p.args.Ahead {
+			if err := p.ahead(ctx, root); err != nil {
+				return res, err
+			}
+		}
 		res.Final, err = p.final(ctx, root)
 		return res, err
 	}
+	err = p.passes(ctx, root, &res)
+	return res, err
+}
+
+// passes copies while Jenkins runs until a pass is short, and reads all of it back.
+func (p precopy) passes(ctx context.Context, root string, res *moverResult) error {
 	began := time.Now()
 	fig := &Figures{}
 	for pass := 1; ; pass++ {
 		rep, err := p.pass(ctx, root, p.options(root, true))
 		if err != nil {
-			return res, copyError(err)
+			return copyError(err)
 		}
 		p.log.Info("pass done", "pass", pass, "files", rep.Seen.Files, "copied", rep.Copied.Files, "bytes", rep.BytesCopied, "seconds", rep.Seconds,
-			"vanished", rep.Vanished.Count, "changing", rep.Dirty.Count)
+			"vanished", rep.Vanished.Count, "changing", rep.Dirty.Count, "looked", looked(rep))
 		fig.Files, fig.Bytes, fig.Passes, fig.LastPass, fig.LastPassFiles = rep.Seen.Files, rep.Bytes, pass, rep.Seconds, rep.Copied.Files
 		res.Left, res.Notes = rep.Skipped, rep.Notes
 		if rep.Escaping.Count > 0 {
@@ -62,14 +76,14 @@ func (p precopy) run(ctx context.Context) (res moverResult, err error) {
 	}
 	res.Notes = append(res.Notes, oldAddresses(root)...)
 	if err := p.readBack(ctx, root, "", false); err != nil {
-		return res, err
+		return err
 	}
 	if err := p.setRoot(root); err != nil {
-		return res, err
+		return err
 	}
 	fig.Seconds = time.Since(began).Seconds()
 	res.Figures = fig
-	return res, nil
+	return nil
 }
 
 // openSource mounts what the home is to be read from, where that is not there already.
@@ -79,9 +93,17 @@ func (p *precopy) openSource(ctx context.Context) (letGo func() error, err error
 		if p.far, err = newReceiver(ctx, p.args, p.log); err != nil {
 			return nil, err
 		}
+		p.tracker = treecopy.TrackRemote()
 		return p.far.close, nil
 	case p.args.FromVolume == "":
-		return func() error { return nil }, looksLikeHome(p.args.Source)
+		if err := looksLikeHome(p.args.Source); err != nil {
+			return nil, err
+		}
+		if p.args.Passes == 1 { // nothing to shorten
+			return func() error { return nil }, nil
+		}
+		p.tracker, err = treecopy.Track(p.args.Source)
+		return p.tracker.Close, err
 	}
 	find, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -101,7 +123,7 @@ func (p *precopy) openSource(ctx context.Context) (letGo func() error, err error
 	return func() error { return p.dev.Unmount(root) }, nil
 }
 
-// final copies what changed since the pass before and reads back what it wrote. The source is a snapshot: nothing can change it meanwhile.
+// final copies what changed since the pass before and reads back what it wrote. Nothing may change the source any more.
 func (p precopy) final(ctx context.Context, root string) (*finalPass, error) {
 	began := time.Now()
 	delta, err := os.CreateTemp(p.args.Scratch, "pipectl-delta-*")
@@ -111,7 +133,7 @@ func (p precopy) final(ctx context.Context, root string) (*finalPass, error) {
 	defer func() { _ = delta.Close(); _ = os.Remove(delta.Name()) }() // goes with the pod in any case
 	o := p.options(root, false)
 	o.DeltaManifest = delta.Name()
-	trusted := trusted(root)
+	trusted, lost := trusted(root), p.far.losses()
 	rep, err := p.pass(ctx, root, o)
 	if err != nil {
 		return nil, copyError(err)
@@ -122,37 +144,18 @@ func (p precopy) final(ctx context.Context, root string) (*finalPass, error) {
 		return nil, err
 	}
 	began = time.Now()
-	if err := p.readBack(ctx, root, delta.Name(), trusted && !p.far.resumed()); err != nil {
+	if err := p.readBack(ctx, root, delta.Name(), trusted && p.far.losses() == lost); err != nil {
 		return nil, err
 	}
 	f.Verify = time.Since(began).Seconds()
 	return f, p.setRoot(root)
 }
 
-// trusted says that all that a volume holds was read back, see treecopy.Marker.Trusted.
-func trusted(root string) bool {
-	m, err := treecopy.ReadMarker(root)
-	return err == nil && m.Trusted()
-}
-
-// readBack verifies what a pass wrote, as its delta has it. Where what was there before is not trusted it verifies everything: a pass that
-// was cut off wrote files that the delta of the next one does not have.
-func (p precopy) readBack(ctx context.Context, root, delta string, trusted bool) error {
-	check := p.verify
-	if trusted {
-		check = func(ctx context.Context, root string) error { return verifyDelta(ctx, root, delta, p.args.Exclude) }
-	}
-	if err := check(ctx, root); err != nil {
-		return err
-	}
-	return treecopy.MarkVerified(root)
-}
-
 func (p precopy) options(root string, live bool) treecopy.Options {
 	last := time.Now()
 	return treecopy.Options{
 		Excludes: p.args.Exclude, Delete: true, Live: live, Manifest: manifestOf(root),
-		Source: p.args.Identity, RunID: p.args.RunID, KeepRoot: true, Mounts: treecopy.MountsRefuse,
+		Source: p.args.Identity, RunID: p.args.RunID, KeepRoot: true, Mounts: treecopy.MountsRefuse, Tracker: p.tracker,
 		Progress: func(t treecopy.Progress) {
 			if time.Since(last) > 10*time.Second {
 				last = time.Now()
@@ -162,83 +165,19 @@ func (p precopy) options(root string, live bool) treecopy.Options {
 	}
 }
 
-// verify reads the whole copy back: the expensive part of the proof, done before anything stands still.
-func (p precopy) verify(ctx context.Context, root string) error {
-	m, err := treecopy.OpenManifest(manifestOf(root))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = m.Close() }() // read only
-	rep, err := treecopy.Verify(ctx, root, m, treecopy.Options{Excludes: p.args.Exclude})
-	if err != nil {
-		return copyError(err)
-	}
-	p.log.Info("copy verified", "files", rep.Seen.Files, "seconds", rep.Seconds)
-	return nil
-}
-
 // looksLikeHome refuses a source that is no Jenkins home: source and target named the wrong way round, or the wrong directory.
 func looksLikeHome(dir string) error {
 	for _, name := range []string{"config.xml", "secrets"} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrPermission) {
+			return homeUnreadable(err)
+		}
+		if err != nil {
 			return &steps.Error{Code: "NotAHome", Category: steps.Precondition, Message: "source: no Jenkins home", Err: err,
 				Hints: []string{"`from.home` is the directory in the container that has config.xml and secrets/"}}
 		}
 	}
 	return nil
-}
-
-// mountTarget makes the target ready to be written to and returns how to let go of it. On route sameNode the claim is there already.
-func mountTarget(ctx context.Context, dev device.Devices, a moverArgs, log *slog.Logger) (root string, release func() error, err error) {
-	if a.Volume == "" {
-		return a.Target, func() error { return nil }, nil
-	}
-	find, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	path, err := dev.Find(find, a.Volume)
-	if err != nil {
-		return "", nil, err
-	}
-	holds, err := dev.Holds(path)
-	if err != nil {
-		return "", nil, err
-	}
-	log.Info("device found", "device", path, "holds", holds)
-	if holds == "" {
-		if err := dev.Format(ctx, path); err != nil {
-			return "", nil, err
-		}
-		log.Info("device formatted", "device", path)
-	}
-	if holds == "ext4" {
-		grow(log, path, func() (before, after int64, err error) { return dev.Grow(ctx, path) })
-	}
-	if root, err = dev.Mount(path, a.Target); err != nil {
-		return "", nil, err
-	}
-	if holds == "xfs" {
-		grow(log, path, func() (before, after int64, err error) { return dev.GrowMounted(path, root) })
-	}
-	return root, func() error { return dev.Unmount(root) }, nil
-}
-
-// grow gives the file system what the volume has grown by since it was formatted. Where that fails the copy finds out whether there is room.
-func grow(log *slog.Logger, path string, by func() (before, after int64, err error)) {
-	switch before, after, err := by(); {
-	case err != nil:
-		log.Warn("the file system stays as large as it is: " + err.Error())
-	case after > before:
-		log.Info("file system grown", "device", path, "from", before, "to", after)
-	}
-}
-
-// fileSystem is the type of what the volume was formatted with, by us or by somebody before.
-func (p precopy) fileSystem(ctx context.Context) (string, error) {
-	path, err := p.dev.Find(ctx, p.args.Volume)
-	if err != nil {
-		return "", err
-	}
-	return p.dev.Holds(path)
 }
 
 // setRoot gives the root of the volume the owner, group and mode by which a kubelet sees that fsGroup has been applied: otherwise the first
@@ -294,10 +233,18 @@ func copyError(err error) error {
 	case errors.Is(err, treecopy.ErrNotEmpty), errors.Is(err, treecopy.ErrForeign), errors.Is(err, treecopy.ErrSwapped), errors.Is(err, treecopy.ErrMount),
 		errors.Is(err, treecopy.ErrDevice):
 		e.Code, e.Category = "CopyRefused", steps.Precondition
+	case errors.Is(err, fs.ErrPermission):
+		e.Code, e.Category = "CopyDenied", steps.Permission
 	case errors.Is(err, treecopy.ErrMismatch):
 		e.Code, e.Category = "CopyDiffers", steps.Verification
 	case errors.Is(err, treecopy.ErrChanged), errors.Is(err, treecopy.ErrVanished):
 		e.Code, e.Category = "SourceChanged", steps.Unhealthy
 	}
 	return e
+}
+
+// homeUnreadable is the error of a mover that is root, and refused all the same.
+func homeUnreadable(err error) *steps.Error {
+	return &steps.Error{Code: "HomeUnreadable", Category: steps.Permission, Message: "source: the mover may not look into the home", Err: err,
+		Hints: []string{"is the home on an NFS export with root_squash? Export it to the mover's node with no_root_squash for the time of the move"}}
 }

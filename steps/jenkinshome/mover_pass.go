@@ -1,6 +1,7 @@
 package jenkinshome
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,8 +21,9 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 	if err := looksLikeHome(c.args.Source); err != nil {
 		return err
 	}
-	if c.args.Serve != 0 {
-		return nil // served while somebody is waited for
+	if c.args.Serve != 0 { // whoever copies is told, now or when it connects
+		c.serve(ctx, false).settle()
+		return nil
 	}
 	if c.args.Flush {
 		return c.timed(&c.rec.Cut.Down.Copy, func() error { return flush(c.args.Source) })
@@ -58,7 +60,7 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 func (c *cut) final(ctx context.Context, root, delta string) error {
 	p := c.copying()
 	o := p.options(root, false)
-	o.DeltaManifest, o.Tracker = delta, c.ahead.tracker
+	o.DeltaManifest = delta
 	rep, err := treecopy.Copy(ctx, c.args.Source, root, o)
 	if err != nil {
 		return copyError(err)
@@ -66,13 +68,16 @@ func (c *cut) final(ctx context.Context, root, delta string) error {
 	c.log.Info("last pass done", "files", rep.Seen.Files, "copied", rep.Copied.Files, "deleted", rep.Deleted, "seconds", rep.Seconds, "looked", looked(rep))
 	c.rec.Cut.Hash, c.rec.Cut.Files, c.rec.Cut.Bytes = rep.ManifestHash, rep.Seen.Files, rep.Bytes
 	again := p.options(root, false)
-	again.DryRun, again.Tracker = true, c.ahead.tracker
+	again.DryRun = true
 	second, err := treecopy.Copy(ctx, c.args.Source, root, again)
 	if err != nil {
 		return copyError(err)
 	}
 	if err := unchanged(second); err != nil {
 		return err
+	}
+	if who, err := c.writers(); err != nil || len(who) > 0 { // what is open can be written to at any time
+		return cmp.Or(err, error(homeShared(who)))
 	}
 	return c.stillDown(ctx)
 }
@@ -87,17 +92,8 @@ func unchanged(second *treecopy.Report) error {
 }
 
 // copying is what copies and verifies for a cut-over.
-func (c *cut) copying() precopy { return precopy{args: c.args, log: c.log} }
-
-// verifyDelta reads back what one pass wrote.
-func verifyDelta(ctx context.Context, root, delta string, exclude []string) error {
-	m, err := treecopy.OpenManifest(delta)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = m.Close() }() // read only
-	_, err = treecopy.Verify(ctx, root, m, treecopy.Options{Excludes: exclude})
-	return copyError(err)
+func (c *cut) copying() precopy {
+	return precopy{args: c.args, log: c.log, tracker: c.ahead.tracker}
 }
 
 // manifestOf is where the manifest of a copy lies.

@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,8 +49,33 @@ func keysAt(dir string) (k stream.Keys, err error) {
 type serving struct {
 	args   moverArgs
 	log    *slog.Logger
+	follow bool         // tell where the home changed
 	active atomic.Int32 // connections that are being served
-	last   atomic.Int64 // when one ended, by this machine's clock
+	began  time.Time
+	last   atomic.Int64 // when one ended, as time since began: clocks are set meanwhile
+
+	catch, stop   func()        // close these
+	caught, still chan struct{} // a peer waits for the last pass; nothing writes any more
+}
+
+func newServing(a moverArgs, log *slog.Logger, follow bool) *serving {
+	s := &serving{args: a, log: log, follow: follow, began: time.Now(), caught: make(chan struct{}), still: make(chan struct{})}
+	s.catch, s.stop = sync.OnceFunc(func() { close(s.caught) }), sync.OnceFunc(func() { close(s.still) })
+	return s
+}
+
+// settle says that nothing writes to the home any more.
+func (s *serving) settle() { s.stop() }
+
+// awaitStill is asked by a peer that has caught up.
+func (s *serving) awaitStill(ctx context.Context) error {
+	s.catch()
+	select {
+	case <-s.still:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // run serves one connection after the other, or a few at a time, until ctx is done. Nobody for idle: that is an error.
@@ -62,7 +87,7 @@ func (s *serving) run(ctx context.Context, idle time.Duration) error {
 	if err != nil {
 		return err
 	}
-	tree, err := treecopy.OpenTree(s.args.Source)
+	tree, err := s.open()
 	if err != nil {
 		return err
 	}
@@ -74,7 +99,7 @@ func (s *serving) run(ctx context.Context, idle time.Duration) error {
 	defer cancel(nil)
 	stop := context.AfterFunc(work, func() { _ = l.Close() })
 	defer stop()
-	s.last.Store(time.Now().UnixNano())
+	s.last.Store(int64(time.Since(s.began)))
 	go s.watch(work, idle, cancel)
 	s.log.Info("serving")
 	done := make(chan struct{})
@@ -99,11 +124,34 @@ func (s *serving) run(ctx context.Context, idle time.Duration) error {
 	}
 }
 
+// open opens the home. Changes that cannot be followed cost time and nothing else.
+func (s *serving) open() (*treecopy.Tree, error) {
+	tree, err := treecopy.OpenTree(s.args.Source)
+	if err != nil || !s.follow {
+		return tree, err
+	}
+	method, err := tree.Follow()
+	if err != nil {
+		s.log.Warn("changes are not followed: " + err.Error())
+	} else {
+		s.log.Info("following changes", "by", string(method))
+	}
+	return tree, nil
+}
+
+// alone is for how long no peer has been there.
+func (s *serving) alone() time.Duration {
+	if s.active.Load() > 0 {
+		return 0
+	}
+	return time.Since(s.began) - time.Duration(s.last.Load())
+}
+
 // watch ends a mover that nobody needs any more.
 func (s *serving) watch(ctx context.Context, idle time.Duration, end context.CancelCauseFunc) {
 	for ctx.Err() == nil {
 		pause(ctx, idle/10)
-		if s.active.Load() == 0 && time.Since(time.Unix(0, s.last.Load())) > idle {
+		if s.alone() > idle {
 			end(&steps.Error{Code: "NoPeer", Category: steps.Timeout, Retryable: true, Message: fmt.Sprintf("nobody read the home for %s", idle), Hints: []string{"run again to carry on"}})
 		}
 	}
@@ -114,8 +162,8 @@ func (s *serving) one(ctx context.Context, conn net.Conn, keys stream.Keys, tree
 	c, err := stream.Server(ctx, conn, keys)
 	if err == nil {
 		s.active.Add(1)
-		err = stream.Serve(ctx, c, tree, stream.Options{Identity: s.args.Identity})
-		s.last.Store(time.Now().UnixNano())
+		err = stream.Serve(ctx, c, tree, stream.Options{Identity: s.args.Identity, Still: s.awaitStill})
+		s.last.Store(int64(time.Since(s.began)))
 		s.active.Add(-1)
 	}
 	switch {
@@ -132,20 +180,20 @@ func (s *serving) busy() bool { return s != nil && s.active.Load() > 0 }
 
 // serve is the mover beside a running Jenkins. It ends when its Job is removed.
 func serve(ctx context.Context, a moverArgs, log *slog.Logger) error {
-	s := &serving{args: a, log: log}
-	err := s.run(ctx, idleWithin)
+	err := newServing(a, log, a.Passes > 1).run(ctx, idleWithin)
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// serve lets the last pass be made while the mover of the critical section waits; nil where that is not the route.
-func (c *cut) serve(ctx context.Context) (s *serving, stop func()) {
-	if c.args.Serve == 0 {
-		return nil, func() {}
+// serve has the home served from now on, until hangUp; what serves it already goes on. With follow, changes are followed: the last pass then
+// looks only where something changed.
+func (c *cut) serve(ctx context.Context, follow bool) *serving {
+	if c.ahead.serving != nil {
+		return c.ahead.serving
 	}
-	s = &serving{args: c.args, log: c.log}
+	s := newServing(c.args, c.log, follow)
 	work, cancel := context.WithCancel(ctx)
 	over := make(chan struct{})
 	go func() {
@@ -157,146 +205,41 @@ func (c *cut) serve(ctx context.Context) (s *serving, stop func()) {
 			}
 		}
 	}()
-	return s, func() { cancel(); <-over }
+	c.ahead.serving, c.ahead.stop = s, func() { cancel(); <-over }
+	return s
 }
 
-// receiver is the other end of a stream: what makes passes of a connection, and of the next where that is lost.
-type receiver struct {
-	args moverArgs
-	log  *slog.Logger
-	keys stream.Keys
-	l    net.Listener
-	src  *stream.Source // nil while there is no connection
-	seen stream.Stats   // of it, until the pass before
-	root treecopy.Stat  // of the home, as last seen
-	lost int            // passes that a lost connection ended
-}
-
-func newReceiver(ctx context.Context, a moverArgs, log *slog.Logger) (*receiver, error) {
-	keys, err := keysAt(a.Keys)
-	if err != nil {
-		return nil, err
+func (c *cut) hangUp() {
+	if c.ahead.stop != nil {
+		c.ahead.stop()
 	}
-	l, err := listenOn(ctx, a.Receive)
-	if err != nil {
-		return nil, err
-	}
-	return &receiver{args: a, log: log, keys: keys, l: l}, nil
+	c.ahead.serving, c.ahead.stop = nil, nil
 }
 
-func (r *receiver) close() error {
-	r.hangUp()
-	return r.l.Close()
-}
+// aheadWithin is how long the mover of the critical section waits, while Jenkins still runs, for a peer that is not there.
+const aheadWithin = 2 * time.Minute
 
-func (r *receiver) hangUp() {
-	if r.src != nil {
-		_ = r.src.Close() // the passes are over, or lost
-	}
-	r.src, r.seen = nil, stream.Stats{}
-}
-
-// copy makes one pass, over the connection of the pass before where there is one: Jenkins stands still while another is made. A connection
-// that is lost is waited for anew, and the pass begins where it was: what is complete is not sent again.
-func (r *receiver) copy(ctx context.Context, root string, o treecopy.Options) (*treecopy.Report, error) {
+// serveAhead lets another mover catch up while Jenkins still runs. Where none comes, or it is lost, the last pass takes longer, no more.
+func (c *cut) serveAhead(ctx context.Context) error {
+	s := c.serve(ctx, true)
+	began := time.Now()
+	tick := time.NewTicker(c.pause)
+	defer tick.Stop()
 	for {
-		if r.src == nil {
-			src, err := r.connect(ctx)
-			if err != nil {
-				return nil, err
-			}
-			r.src = src
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.caught:
+			c.log.Info("the other mover has caught up")
+			return nil
+		case <-tick.C:
 		}
-		rep, err := treecopy.CopyFrom(ctx, remember{r.src, r}, root, o)
-		if err == nil {
-			now := r.src.Stats()
-			r.log.Info("received", "bytes", now.Raw-r.seen.Raw, "wire", now.Wire-r.seen.Wire, "packed", now.Packed > r.seen.Packed)
-			r.seen = now
-			return rep, nil
+		if s.alone() > aheadWithin && time.Since(began) > aheadWithin {
+			c.log.Warn(fmt.Sprintf("the last pass will look at the whole home: no other mover for %s", aheadWithin))
+			return nil
 		}
-		r.hangUp()
-		if !errors.Is(err, treecopy.ErrLost) || ctx.Err() != nil {
-			return rep, err
+		if err := c.rec.reload(ctx); err == nil && c.rec.Abort {
+			return nil
 		}
-		r.lost++
-		r.log.Warn("connection: " + err.Error())
 	}
-}
-
-// resumed says that the copy was not made in one go.
-func (r *receiver) resumed() bool { return r != nil && r.lost > 0 }
-
-// remember keeps what the source tells of its root.
-type remember struct {
-	*stream.Source
-	r *receiver
-}
-
-func (m remember) Begin(ctx context.Context) (treecopy.RemoteAbout, error) {
-	a, err := m.Source.Begin(ctx)
-	if err == nil {
-		m.r.root = a.Root
-	}
-	return a, err
-}
-
-// connect waits for the peer. Keys that do not fit are an error at once: time does not mend them.
-func (r *receiver) connect(ctx context.Context) (*stream.Source, error) {
-	late := &steps.Error{Code: "NoPeer", Category: steps.Timeout, Retryable: true, Message: fmt.Sprintf("no connection to the source for %s", r.args.PeerBy),
-		Hints: []string{"pipectl carries it: let it run to its end; run again to carry on"}}
-	wait, cancel := context.WithTimeoutCause(ctx, r.args.PeerBy, late)
-	defer cancel()
-	stop := context.AfterFunc(wait, func() { _ = r.l.Close() })
-	defer stop()
-	for {
-		conn, err := r.l.Accept()
-		if err != nil {
-			if cause := context.Cause(wait); cause != nil {
-				err = cause
-			}
-			return nil, err
-		}
-		c, err := stream.Client(wait, conn, r.keys)
-		if err == nil {
-			var src *stream.Source
-			if src, err = stream.Connect(ctx, c, stream.Options{Identity: r.args.Identity}); err == nil {
-				return src, nil
-			}
-		}
-		if errors.Is(err, stream.ErrKeys) {
-			return nil, &steps.Error{Code: "KeysRefused", Category: steps.Precondition, Message: "stream", Err: err, Hints: []string{"run again: a run makes its own keys"}}
-		}
-		r.log.Warn("connection: " + err.Error())
-	}
-}
-
-// pass copies by the stream where that is the route, else from a directory.
-func (p precopy) pass(ctx context.Context, root string, o treecopy.Options) (*treecopy.Report, error) {
-	if p.far != nil {
-		return p.far.copy(ctx, root, o)
-	}
-	return treecopy.Copy(ctx, p.args.Source, root, o)
-}
-
-// lookAgain holds the home against the copy a second time, without writing: after Jenkins has stopped nobody may change it. A snapshot
-// cannot change.
-func (p precopy) lookAgain(ctx context.Context, root string) error {
-	if p.far == nil {
-		return nil
-	}
-	o := p.options(root, false)
-	o.DryRun = true
-	second, err := p.pass(ctx, root, o)
-	if err != nil {
-		return copyError(err)
-	}
-	return unchanged(second)
-}
-
-// origin is the owner and mode of the home's root.
-func (p precopy) origin() (uid int, mode fs.FileMode, err error) {
-	if p.far != nil {
-		return int(p.far.root.UID), fs.FileMode(p.far.root.Mode & 0o777), nil
-	}
-	return originOf(p.args.Source)
 }

@@ -9,8 +9,7 @@ func TestACutOverThatHasNotBegunIsPlannedAsNew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, k := s.openers()
-		p, err := migrateStep{base{a, k, Options{}}}.Plan(t.Context(), s.env("run-1"), s.migrateSpec(pre.Move))
+		p, err := migrateStep{s.base()}.Plan(t.Context(), s.env("run-1"), s.migrateSpec(pre.Move))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,6 +37,7 @@ type cutState struct {
 	Kept     *keptClaim               `json:"kept,omitempty"`       // how to put the old claim back
 	Disk     string                   `json:"disk,omitempty"`       // route snapshot: EBS volume that has the home
 	DiskDir  string                   `json:"diskDir,omitempty"`    // and the directory on it
+	Home     homePlace                `json:"home"`                 // where the old home lies
 	StopAt   string                   `json:"stoppedAt,omitempty"`  // RFC 3339
 	Hash     string                   `json:"hash,omitempty"`       // of the whole home after the last pass
 	Files    int64                    `json:"files,omitempty"`      //

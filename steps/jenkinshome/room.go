@@ -9,6 +9,9 @@ import (
 // roomHint names the field to raise, and by how much: the volume grows by ModifyVolume, its file system at the next mount, and the copy
 // goes on where it stopped.
 func roomHint(s *treecopy.SpaceError) string {
+	if s.Quota() { // the file system has room
+		return s.Hint()
+	}
 	more := moreGiB(s)
 	if more == 0 { // a write was refused in the middle, where nothing was known ahead
 		return "raise `size` of the data-volume stage, then run again: volume and file system grow, and the copy carries on"

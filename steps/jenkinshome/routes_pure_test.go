@@ -56,8 +56,7 @@ func TestRouteIsChosenAndExplained(t *testing.T) {
 
 func TestThePlanExplainsTheRoute(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
-		a, k := s.openers()
-		p, err := precopyStep{base{a, k, Options{}}}.Plan(t.Context(), s.env("run-1"), s.precopySpec())
+		p, err := precopyStep{s.base()}.Plan(t.Context(), s.env("run-1"), s.precopySpec())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,8 +18,7 @@ func TestRouteSameNodeMountsBothClaims(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
 		p := s.precopySpec()
 		p.Claim = "jenkins-ebs"
-		a, k := s.openers()
-		b := base{a, k, Options{}}
+		b := s.base()
 		mark := s.cloud.Mark()
 		pre, err := precopyStep{b}.Apply(t.Context(), s.env("run-1"), p)
 		if err != nil {

@@ -23,8 +23,7 @@ func TestABuildMovesTheJenkinsThatItBelongsTo(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.onAgent(t)
-		a, k := s.openers()
-		p, err := migrateStep{base{a, k, Options{}}}.Plan(t.Context(), s.env("run-1"), s.migrateSpec(pre.Move))
+		p, err := migrateStep{s.base()}.Plan(t.Context(), s.env("run-1"), s.migrateSpec(pre.Move))
 		if err != nil || !strings.Contains(p.Forecast.Confirm, itself) {
 			t.Errorf("plan: %v, %q", err, p.Forecast.Confirm)
 		}

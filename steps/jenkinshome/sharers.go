@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pipectl.dev/kube"
-	"pipectl.dev/steps"
 )
 
 // sharers are pods that may write to the home: they mount the claim, or on the home's node its directory or one below. Our own only read it.
@@ -43,26 +41,32 @@ func writes(p corev1.PodSpec, volume string) bool {
 // lingerWithin is how long pods that were to end with Jenkins, such as agents, may stay.
 const lingerWithin = time.Minute
 
-// alone is the fence beside stillDown: once Jenkins is gone nobody else in its namespace may have the home.
+// alone is the fence beside stillDown: once Jenkins is gone nobody else in its namespace may have the home, and nothing on the node that the
+// mover can see. See also aloneInCluster.
 func (c *cut) alone(ctx context.Context) error {
-	if c.args.HomeClaim == "" && c.args.HomeDir == "" {
-		return nil
-	}
 	for began := time.Now(); ; c.sleep(ctx, time.Second) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		pods, err := c.kube.Typed.CoreV1().Pods(c.args.Namespace).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return fmt.Errorf("pods of namespace %s: %w", c.args.Namespace, kube.Explain(err))
-		}
-		who := sharers(pods.Items, c.args.HomeClaim, c.args.HomeDir, c.args.Node)
-		if len(who) == 0 {
-			return nil
+		who, err := c.others(ctx)
+		if err != nil || len(who) == 0 {
+			return err
 		}
 		if time.Since(began) > min(lingerWithin, c.args.StopWithin) {
-			return &steps.Error{Code: "HomeShared", Category: steps.Conflict, Retryable: true,
-				Message: "other pods have the home too, and may write to it: " + strings.Join(who, ", "), Hints: []string{"stop them, or let them mount it read only, and run again"}}
+			return homeShared(who)
 		}
 	}
+}
+
+// others may write to the home: pods, and processes that have it open.
+func (c *cut) others(ctx context.Context) (who []string, err error) {
+	if c.args.HomeClaim != "" || c.args.HomeDir != "" {
+		pods, err := c.kube.Typed.CoreV1().Pods(c.args.Namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("pods of namespace %s: %w", c.args.Namespace, kube.Explain(err))
+		}
+		who = sharers(pods.Items, c.args.HomeClaim, c.args.HomeDir, c.args.Node)
+	}
+	open, err := c.writers()
+	return append(who, open...), err
 }

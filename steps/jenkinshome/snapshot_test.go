@@ -127,7 +127,7 @@ func TestAbortAndDownLeaveNothingOfTheRoute(t *testing.T) {
 				p := s.precopySpec()
 				var err error
 				if v == Down {
-					err = precopyStep{base{a, k, Options{}}}.Release(t.Context(), s.env("run-2"), p)
+					err = precopyStep{s.base()}.Release(t.Context(), s.env("run-2"), p)
 				} else {
 					_, err = NewManager(a, k, Options{}).Do(t.Context(), s.env("run-2"), Stages{Precopy: &p}, v)
 				}
@@ -153,8 +153,7 @@ func TestADiskThatIsNotEBSIsRefusedBeforeAnythingIsMade(t *testing.T) {
 		s.old.edit(oldPod, func(o map[string]any) {
 			sub(o, "spec")["volumes"] = []any{map[string]any{"name": "home", "persistentVolumeClaim": map[string]any{"claimName": "home"}}}
 		})
-		a, k := s.openers()
-		step := precopyStep{base{a, k, Options{}}}
+		step := precopyStep{s.base()}
 		mark := s.cloud.Mark()
 		p := s.precopySpec()
 		if plan, err := step.Plan(t.Context(), s.env("run-1"), p); err != nil || !strings.HasPrefix(plan.Forecast.Notes[0], "route stream: ") {
@@ -193,8 +192,7 @@ func TestSnapshotOfAClaimsOwnVolume(t *testing.T) {
 				s.old.edit(oldPod, func(o map[string]any) {
 					sub(o, "spec")["volumes"] = []any{map[string]any{"name": "home", "persistentVolumeClaim": map[string]any{"claimName": "home"}}}
 				})
-				a, k := s.openers()
-				m, err := precopyStep{base{a, k, Options{}}}.mission(t.Context(), s.env("run-1"), s.precopySpec())
+				m, err := precopyStep{s.base()}.mission(t.Context(), s.env("run-1"), s.precopySpec())
 				if err != nil {
 					t.Fatal(err)
 				}

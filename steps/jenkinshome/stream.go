@@ -74,6 +74,11 @@ type end struct {
 // streamPass has the home copied once over the stream: while Jenkins runs by a mover that is started to serve it, in the last pass by the
 // mover of the critical section.
 func (m *mission) streamPass(ctx context.Context, final bool) (moverResult, error) {
+	if final {
+		if res, err := m.fromAhead(ctx); err == nil || ctx.Err() != nil {
+			return res, err
+		}
+	}
 	if m.disk.Instance == "" {
 		return moverResult{}, errors.New("route stream: no node to copy on")
 	}
@@ -98,7 +103,7 @@ func (m *mission) streamPass(ctx context.Context, final bool) (moverResult, erro
 	if err := putKeys(ctx, m.disk.kube, copyIn, m.move.streamKeys(), target, m.env.Identity); err != nil {
 		return moverResult{}, err
 	}
-	res, err := m.carried(ctx, from, m.receivingJob(image, final))
+	res, err := m.carried(ctx, from, m.receivingJob(image, final, false))
 	return res, errors.Join(err, m.dropStream(ctx, false))
 }
 
@@ -166,9 +171,9 @@ func (m *mission) servingJob(image string) kube.JobSpec {
 		Pod: withKeys(moverPod(m.home, routeStream, "", image, a.args("serve")), m.move.serveJob())}
 }
 
-func (m *mission) receivingJob(image string, final bool) kube.JobSpec {
+func (m *mission) receivingJob(image string, final, ahead bool) kube.JobSpec {
 	a := m.arguments()
-	a.Receive, a.Keys, a.Final, a.PeerBy = m.move.streamPort(false), dirKeys, final, peerWithin
+	a.Receive, a.Keys, a.Final, a.Ahead, a.PeerBy = m.move.streamPort(false), dirKeys, final, ahead, peerWithin
 	if final {
 		a.Passes = 1
 	}

@@ -9,8 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pipectl.dev/kube"
-	"pipectl.dev/steps"
-	"pipectl.dev/treecopy"
 )
 
 const outsideObjects = `
@@ -43,14 +41,7 @@ spec:
 func TestLabRouteStreamOnARealControlPlane(t *testing.T) {
 	l := newLabMove(t, "outside-1", "192.168.7.5", "srv/jenkins")
 	to := l.addNode(t, "inside-1", "172.31.0.31", true)
-	applyText(t, l.kube, outsideObjects)
-	awaitReady(t, l.kube, kube.Workload{Kind: "Deployment", Namespace: "outside", Name: "jenkins"})
-	spec := l.stage.precopySpec()
-	spec.From = From{Cluster: l.ref, Namespace: "outside", Workload: "deployment/jenkins"}
-	pre, err := precopyStep{l.base}.Apply(t.Context(), l.stage.env("stream-1"), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pre := l.precopied(t, "stream-1", outsideObjects, kube.Workload{Kind: "Deployment", Namespace: "outside", Name: "jenkins"})
 	if pre.Move.Route != routeStream || pre.Move.Source.InstanceID != to.InstanceID || pre.Figures.Files == 0 {
 		t.Errorf("%+v %+v", pre.Move, pre.Figures)
 	}
@@ -58,22 +49,13 @@ func TestLabRouteStreamOnARealControlPlane(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(l.home, "jobs", "late.xml"), []byte("after the copy"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m := l.stage.migrateSpec(pre.Move)
-	m.Jenkins.Token = steps.NewSecret(labToken)
-	out, err := migrateStep{l.base}.Apply(t.Context(), l.stage.env("stream-1"), m)
+	out, err := migrateStep{l.base}.Apply(t.Context(), l.stage.env("stream-1"), l.migrateSpec(pre.Move))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("migrate: %+v", out.Downtime)
 	l.nothingOfTheStream(t)
-	old, err := treecopy.Digest(t.Context(), l.home, treecopy.Options{Excludes: defaultExcludes})
-	if err != nil {
-		t.Fatal(err)
-	}
-	now, err := treecopy.Digest(t.Context(), filepath.Join(l.lab.Dir, "volumes", l.stage.volume, "fs"), treecopy.Options{Excludes: defaultExcludes})
-	if err != nil || now.ManifestHash != old.ManifestHash || out.Move.Hash != old.ManifestHash {
-		t.Errorf("the copy differs: %v, %s, %s, %s", err, old.ManifestHash, now.ManifestHash, out.Move.Hash)
-	}
+	l.sameHome(t, out.Move)
 	if v, err := readVolume(t.Context(), l.session, l.stage.volume); v.state() != Moved || v.Instance != "" || err != nil {
 		t.Errorf("%s, attached to %q, %v", v.state(), v.Instance, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -157,12 +158,12 @@ func TestRouteStreamMovesAHomeFromOutsideOfEC2(t *testing.T) {
 		if left := s.leftOfStream(); len(left) > 0 {
 			t.Errorf("left behind by the passes: %v", left)
 		}
-		if err := os.WriteFile(filepath.Join(s.home(), "jobs", "late.xml"), []byte("written after the last pass"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Remove(filepath.Join(s.home(), "jobs", "early.xml")); err != nil {
-			t.Fatal(err)
-		}
+		s.on("the other mover has caught up", func() {
+			if err := errors.Join(os.WriteFile(filepath.Join(s.home(), "jobs", "late.xml"), []byte("written after the last pass"), 0o600),
+				os.Remove(filepath.Join(s.home(), "jobs", "early.xml"))); err != nil {
+				t.Error(err)
+			}
+		})
 		out, err := s.migrate(t.Context(), pre.Move, "run-1")
 		if err != nil {
 			t.Fatal(err)
@@ -173,6 +174,11 @@ func TestRouteStreamMovesAHomeFromOutsideOfEC2(t *testing.T) {
 		}
 		if left := s.leftOfStream(); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
+		}
+		for _, want := range []string{"following changes", "the other mover has caught up", `copied=1 deleted=1 seconds=0 looked="into 1 directories that changed, by `} {
+			if !strings.Contains(s.log.String(), want) {
+				t.Errorf("the log does not say %q", want)
+			}
 		}
 		if passes, peers := strings.Count(s.log.String(), "msg=received"), strings.Count(s.log.String(), "peer served to its end"); peers != 3 || passes <= peers {
 			t.Errorf("%d passes over %d connections: each of 3 movers should keep its own", passes, peers)
@@ -190,8 +196,7 @@ func TestRouteStreamMovesAHomeFromOutsideOfEC2(t *testing.T) {
 func TestRouteStreamIsChosenAndExplained(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
 		s.outside(t)
-		a, k := s.openers()
-		p, err := precopyStep{base{a, k, Options{}}}.Plan(t.Context(), s.env("run-1"), s.precopySpec())
+		p, err := precopyStep{s.base()}.Plan(t.Context(), s.env("run-1"), s.precopySpec())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,11 +207,10 @@ func TestRouteStreamIsChosenAndExplained(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) { // forced, where attach could be had
 		p := s.precopySpec()
 		p.Route = routeStream
-		a, k := s.openers()
 		s.old.edit("/api/v1/nodes/node-1", func(o map[string]any) {
 			sub(o, "status")["conditions"] = []any{map[string]any{"type": "Ready", "status": "True"}}
 		})
-		out, err := precopyStep{base{a, k, Options{}}}.Apply(t.Context(), s.env("run-1"), p)
+		out, err := precopyStep{s.base()}.Apply(t.Context(), s.env("run-1"), p)
 		if err != nil || out.Move.Route != routeStream {
 			t.Errorf("%v %+v", err, out.Move)
 		}
@@ -254,9 +258,12 @@ func TestRouteStreamSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
 }
 
 func TestRouteStreamTurnsBackWhenTheRelayIsLost(t *testing.T) {
-	for name, lose := range map[string]func(s *stage, cancel func()){
-		"the laptop is closed":      func(_ *stage, cancel func()) { cancel() },
-		"no port-forward is let in": func(s *stage, _ func()) { s.net.mu.Lock(); s.net.down = true; s.net.mu.Unlock() },
+	for name, c := range map[string]struct {
+		at   moverOp
+		lose func(s *stage, cancel func())
+	}{
+		"the laptop is closed":      {doAwaitAck, func(_ *stage, cancel func()) { cancel() }},
+		"no port-forward is let in": {doBaseline, func(s *stage, _ func()) { s.net.mu.Lock(); s.net.down = true; s.net.mu.Unlock() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *stage) {
@@ -267,7 +274,7 @@ func TestRouteStreamTurnsBackWhenTheRelayIsLost(t *testing.T) {
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				s.on(string(doAwaitAck), func() { lose(s, cancel) })
+				s.on(string(c.at), func() { c.lose(s, cancel) })
 				if _, err := s.migrate(ctx, pre.Move, "run-1"); err == nil {
 					t.Fatal("a last pass that nobody made succeeds")
 				}
@@ -291,20 +298,19 @@ func TestAMoverRefusesKeysOfAnotherRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.on(string(doAwaitAck), func() { // somebody puts the keys of another run in place
-			_, other, err := stream.NewKeys("another", time.Hour)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			s.old.edit(oldNS+"/secrets/"+pre.Move.streamKeys(), func(o map[string]any) {
-				data := map[string]any{}
+		_, other, err := stream.NewKeys("another", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := oldNS + "/secrets/" + pre.Move.streamKeys()
+		s.old.deny = func(method, path string) bool { // somebody puts the keys of another run in place before ours are read
+			if o := s.old.objs[at]; method == http.MethodGet && path == at && o != nil {
 				for name, b := range keyFiles(other) {
-					data[name] = encode64(b)
+					sub(o, "data")[name] = encode64(b)
 				}
-				o["data"] = data
-			})
-		})
+			}
+			return false
+		}
 		_, err = s.migrate(t.Context(), pre.Move, "run-1")
 		if code(err) != "KeysRefused" || !strings.Contains(err.Error(), "of another run") || steps.Classify(err).Category.ExitCode() != 10 {
 			t.Errorf("got %v", err)

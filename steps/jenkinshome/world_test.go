@@ -18,8 +18,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/kube"
@@ -27,8 +25,6 @@ import (
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/jenkinshome/device"
 	"pipectl.dev/steps/jenkinshome/jenkins/jenkinstest"
-	"pipectl.dev/steps/spec"
-	"pipectl.dev/treecopy"
 	"pipectl.dev/treecopy/treetest"
 )
 
@@ -143,6 +139,7 @@ func newStage(t *testing.T) *stage {
 }
 
 func (s *stage) home() string { return filepath.Join(s.dir, "home") }
+
 func (s *stage) disk() string { return filepath.Join(s.dir, "volume", "fs") }
 
 // route reaches the Jenkins that runs in a pod, if it does.
@@ -189,6 +186,7 @@ func (s *stage) await(what string, ok func() bool) {
 }
 
 func (s *stage) oldRuns() bool { return s.old.get(oldPod) != nil }
+
 func (s *stage) newRuns() bool { return s.new.get(newPod) != nil }
 
 func replicas(o map[string]any) int {
@@ -227,10 +225,6 @@ volumes: [{name: home, hostPath: {path: /var/lib/jenkins}}]}, status: {phase: Ru
 	}
 }
 
-func isJob(path string) bool {
-	return strings.HasPrefix(path, oldJobs) || strings.HasPrefix(path, copyJobs)
-}
-
 // newController plays the new cluster: its Jenkins starts only once the volume is free or there already, by attaching it.
 func (s *stage) newController(path string, _, now map[string]any) {
 	if path != newSet || now == nil {
@@ -254,194 +248,6 @@ spec: {csi: {driver: ebs.csi.aws.com, volumeHandle: `+s.volume+`}, claimRef: {na
 	s.new.put(newPod, object(`{apiVersion: v1, kind: Pod, metadata: {name: jenkins-0, namespace: jenkins, labels: {app: jenkins}},
 spec: {nodeName: eks-1, containers: [{name: jenkins, ports: [{name: http, containerPort: 8080}]}], volumes: [{name: home, persistentVolumeClaim: {claimName: jenkins-home}}]}, status: {phase: Running}}`))
 }
-
-// runJob starts a Job's pods one after the other, as often as it may fail.
-func (s *stage) runJob(path string) {
-	var job batchv1.Job
-	raw, _ := json.Marshal(s.old.get(path))
-	if json.Unmarshal(raw, &job) != nil || job.Name == "" || s.noMover {
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.mu.Lock()
-	s.cancels[job.Name] = cancel
-	s.mu.Unlock()
-	s.running.Add(1)
-	defer s.running.Done()
-	defer cancel()
-	condition := "Failed"
-	for try := int32(0); try <= *job.Spec.BackoffLimit && ctx.Err() == nil; try++ {
-		if code := s.runPod(ctx, &job, try); code == 0 {
-			condition = "Complete"
-			break
-		}
-		time.Sleep(5 * time.Second)
-	}
-	s.old.edit(path, func(o map[string]any) {
-		sub(o, "status")["conditions"] = []any{map[string]any{"type": condition, "status": "True"}}
-	})
-}
-
-// runPod runs the mover in this process; its container's paths are replaced by directories.
-func (s *stage) runPod(ctx context.Context, job *batchv1.Job, try int32) int {
-	name := job.Name + "-" + string(rune('a'+try))
-	path := "/api/v1/namespaces/" + job.Namespace + "/pods/" + name
-	s.old.put(path, map[string]any{"apiVersion": "v1", "kind": "Pod",
-		"metadata": map[string]any{"name": name, "namespace": job.Namespace, "creationTimestamp": time.Now().UTC().Format(time.RFC3339), "labels": map[string]any{batchv1.JobNameLabel: job.Name}},
-		"spec":     map[string]any{"nodeName": "node-1", "containers": []any{map[string]any{"name": "mover"}}}, "status": map[string]any{"phase": "Running"}})
-	dir, err := os.MkdirTemp(s.dir, "pod-")
-	if err != nil {
-		return 128
-	}
-	args := s.materialise(job.Namespace, job.Spec.Template.Spec, dir)
-	message := filepath.Join(dir, "message")
-	_ = os.WriteFile(message, nil, 0o600)
-	life, die := context.WithCancelCause(ctx)
-	defer die(nil)
-	w := &killer{s: s, die: die}
-	code := runMover(life, args[1:], w, message, func(context.Context) (*kube.Client, error) {
-		return s.connect(steps.ClusterRef{}, w.guard(s.old))
-	})
-	text, _ := os.ReadFile(message)
-	if w.dead() { // killed: no message, no exit code of its own
-		code, text = 137, nil
-	}
-	if ctx.Err() != nil {
-		s.old.remove(path)
-		return code
-	}
-	s.old.edit(path, func(o map[string]any) {
-		st := sub(o, "status")
-		st["phase"] = "Succeeded"
-		st["containerStatuses"] = []any{map[string]any{"name": "mover", "state": map[string]any{"terminated": map[string]any{"exitCode": code, "reason": "x", "message": string(text)}}}}
-	})
-	go func() { // the garbage collector: pods go with their Job
-		for s.old.get("/apis/batch/v1/namespaces/"+job.Namespace+"/jobs/"+job.Name) != nil {
-			time.Sleep(time.Second)
-		}
-		s.old.remove(path)
-	}()
-	return code
-}
-
-func (s *stage) materialise(namespace string, p corev1.PodSpec, dir string) []string {
-	token := filepath.Join(dir, "jenkins")
-	for _, v := range p.Volumes {
-		_ = os.MkdirAll(filepath.Join(dir, v.Name), 0o755)
-		if v.Secret != nil {
-			for key, text := range sub(s.old.get("/api/v1/namespaces/"+namespace+"/secrets/"+v.Secret.SecretName), "data") {
-				_ = os.WriteFile(filepath.Join(dir, v.Name, key), decode64(text.(string)), 0o600)
-			}
-		}
-	}
-	target := filepath.Join(dir, "target")
-	for _, v := range p.Volumes {
-		if v.Name == "target" && v.PersistentVolumeClaim != nil { // the driver has formatted and mounted it
-			target = s.disk()
-			_ = os.MkdirAll(target, 0o755)
-		}
-	}
-	swap := strings.NewReplacer(dirSource, s.home(), dirTarget, target, dirScratch, filepath.Join(dir, "scratch"), dirJenkins, token, dirKeys, filepath.Join(dir, "keys"), dirHost, dir)
-	var out []string
-	for _, a := range p.Containers[0].Args {
-		out = append(out, swap.Replace(a))
-	}
-	return out
-}
-
-// killer is a mover's log; it may end the mover in the middle, as a crash does.
-type killer struct {
-	s    *stage
-	die  context.CancelCauseFunc
-	mu   sync.Mutex
-	gone bool
-}
-
-var errKilled = errors.New("killed")
-
-func (k *killer) Write(p []byte) (int, error) {
-	k.s.logMu.Lock()
-	k.s.log.Write(p)
-	k.s.logMu.Unlock()
-	k.s.mu.Lock()
-	kill := k.s.kill
-	k.s.mu.Unlock()
-	if kill != nil && kill(string(p)) {
-		k.mu.Lock()
-		k.gone = true
-		k.mu.Unlock()
-		k.die(errKilled)
-	}
-	return len(p), nil
-}
-
-func (k *killer) dead() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.gone
-}
-
-// RoundTrip lets a killed mover do nothing more: whatever it calls does not get out.
-func (k *killer) guard(next http.RoundTripper) http.RoundTripper {
-	return roundTrip(func(r *http.Request) (*http.Response, error) {
-		if k.dead() {
-			return nil, errKilled
-		}
-		return next.RoundTrip(r)
-	})
-}
-
-// What the cloud tells about volumes becomes a link, as the rehearsal's world makes it.
-func (s *stage) VolumeAttached(instance, volume, _ string) {
-	s.attachedTo = append(s.attachedTo, instance)
-	if instance == s.instance || instance == s.worker {
-		_ = os.Symlink(s.content(volume), filepath.Join(s.dir, "devices", volume))
-	}
-}
-
-func (s *stage) VolumeDetached(instance, volume string) {
-	if instance == s.instance || instance == s.worker {
-		_ = os.Remove(filepath.Join(s.dir, "devices", volume))
-	}
-}
-
-// content is the directory that plays a volume.
-func (s *stage) content(volume string) string {
-	if volume == s.volume {
-		return filepath.Join(s.dir, "volume")
-	}
-	return filepath.Join(s.dir, "volume-"+volume)
-}
-
-// SnapshotCreated keeps what the old node's root disk holds.
-func (s *stage) SnapshotCreated(_, snapshot string) {
-	s.replicate(s.home(), filepath.Join(s.dir, snapshot, "fs", "var", "lib", "jenkins"))
-}
-
-func (s *stage) VolumeFromSnapshot(snapshot, volume string) {
-	s.replicate(filepath.Join(s.dir, snapshot), s.content(volume))
-}
-
-func (s *stage) replicate(from, to string) {
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		s.t.Error(err)
-	}
-	if _, err := treecopy.Copy(context.Background(), from, to, treecopy.Options{}); err != nil {
-		s.t.Error(err)
-	}
-}
-
-func (s *stage) VolumeDeleted(volume string) { _ = os.RemoveAll(s.content(volume)) }
-
-func (s *stage) ClusterCreating(string, string, string) {}
-func (s *stage) ClusterEndpoint(context.Context, string) (string, string, error) {
-	return "", "", nil
-}
-func (s *stage) ClusterDeleted(string)                        {}
-func (s *stage) JWKS(context.Context, string) ([]byte, error) { return nil, nil }
-func (s *stage) NodesJoined(string, string, []emu.Instance)   {}
-func (s *stage) NodesLeaving(string, []emu.Instance)          {}
-func (s *stage) AddonState(string, string, bool)              {}
 
 // env is one run of the orchestrator.
 func (s *stage) env(run string) steps.Env {
@@ -468,6 +274,12 @@ func (s *stage) openers() (cloud.Opener, kube.Opener) {
 		}
 }
 
+// base is what the three steps have in common.
+func (s *stage) base() base {
+	a, k := s.openers()
+	return base{a, k, Options{}}
+}
+
 func encode64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 func decode64(text string) []byte {
@@ -482,35 +294,6 @@ func (s *stage) close() {
 	}
 	s.running.Wait()
 	time.Sleep(10 * time.Second)
-}
-
-var source = From{Cluster: steps.ClusterRef{Context: "old"}, Namespace: "jenkins", Workload: "deployment/jenkins"}
-
-func (s *stage) precopySpec() PrecopySpec {
-	return PrecopySpec{From: source, Volume: s.volume, Route: "auto", Passes: 3, Small: 10}
-}
-
-func (s *stage) migrateSpec(m Move) MigrateSpec {
-	return MigrateSpec{Move: m, Jenkins: OldJenkins{JenkinsAccess: JenkinsAccess{User: "admin", Token: steps.NewSecret("11aa")}, Builds: Builds{Wait: minutes(15), Then: "fail"}},
-		StopWithin: minutes(5), AckWithin: minutes(10), ArgoCD: "argocd"}
-}
-
-func (s *stage) verifySpec(m Move) VerifySpec {
-	return VerifySpec{Move: m, Cluster: steps.ClusterRef{EKS: &steps.EKSCluster{Name: "new", Region: emu.FixtureRegion}}, Namespace: "jenkins", Workload: "statefulset/jenkins",
-		Jenkins: JenkinsAccess{User: "admin", Token: steps.NewSecret("11aa")}, OnFailure: "rollback", Within: minutes(5), ArgoCD: "argocd"}
-}
-
-func minutes(n int) spec.Duration { return spec.Duration{Duration: time.Duration(n) * time.Minute} }
-
-// ebs is the volume as the cloud has it. It is no call: what goes wrong with the n-th call must go wrong with one of a step.
-func (s *stage) ebs() emu.Resource {
-	for _, r := range s.cloud.Resources() {
-		if r.ID == s.volume {
-			return r
-		}
-	}
-	s.t.Fatalf("volume %s is gone", s.volume)
-	return emu.Resource{}
 }
 
 func (s *stage) state() State { return State(s.ebs().Tags[tagState]) }
