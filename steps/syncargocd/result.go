@@ -6,28 +6,45 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
+
+// asking is how many Applications' addresses are looked for at once: with hundreds of them one after the other would take longer than to
+// compare them all.
+const asking = 16
 
 // outputs turns the outcomes into what later stages see.
 func (x *session) outputs(ctx context.Context) (Outputs, error) {
 	out := Outputs{Apps: map[string]AppResult{}, URLs: map[string]string{}}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(asking)
 	for n, o := range x.outcomes {
 		if o.app == nil {
 			continue
 		}
-		r := result(o)
-		urls, err := x.addresses(ctx, o.app)
-		if err != nil {
-			return Outputs{}, err
-		}
-		r.URLs = urls
-		out.Apps[x.title(n)], out.URLs[x.title(n)] = r, ""
-		if len(urls) > 0 {
-			out.URLs[x.title(n)] = urls[0]
-		}
+		g.Go(func() error {
+			r := result(o)
+			urls, err := x.addresses(ctx, o.app)
+			if err != nil {
+				return err
+			}
+			r.URLs = urls
+			mu.Lock()
+			defer mu.Unlock()
+			out.Apps[x.title(n)], out.URLs[x.title(n)] = r, ""
+			if len(urls) > 0 {
+				out.URLs[x.title(n)] = urls[0]
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return Outputs{}, err
 	}
 	return out, nil
 }
