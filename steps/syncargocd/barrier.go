@@ -19,8 +19,8 @@ func refreshed(m memory, w wanted, app *argo.Application, now time.Time) (memory
 		return m.to(settle), action{}, true
 	case m.Phase == confirm && m.AskedOf == 0 && vouched(m, w, app):
 		return m.compared(), action{}, true
-	case m.Phase == confirm && m.AskedOf == 0 && now.Sub(m.Off) < comparesSoon && len(w.Filter) == 0 && !pinned(app, w):
-		return m, waitFor(comparesSoon-now.Sub(m.Off), "waiting for Argo CD to compare with Git"), false
+	case m.Phase == confirm && m.AskedOf == 0 && byItself(m, w, app, now) > 0:
+		return m, waitFor(byItself(m, w, app, now), "waiting for Argo CD to compare with Git"), false
 	case m.Asked.IsZero():
 		m.Asked, m.Compared = now, compared(app)
 		m.AskedOf++
@@ -41,6 +41,18 @@ func refreshed(m memory, w wanted, app *argo.Application, now time.Time) (memory
 	default:
 		return m, waitFor(answerWithin, "waiting for Argo CD to compare with Git"), false
 	}
+}
+
+// byItself is how much longer to wait for the comparison that the controller makes after each sync: it has that in its queue, and a busy
+// one is not helped by being asked for another. One that has ended since and does not vouch may have begun before the end of the sync.
+func byItself(m memory, w wanted, app *argo.Application, now time.Time) time.Duration {
+	switch {
+	case len(w.Filter) > 0 || pinned(app, w):
+		return 0
+	case compared(app) == m.Compared:
+		return comparesLate - now.Sub(m.Off)
+	}
+	return comparesSoon - now.Sub(m.Off)
 }
 
 // vouched reports that a comparison was made since the sync, without having to ask for one. We sync only what is not Synced, so a status

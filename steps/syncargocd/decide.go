@@ -40,6 +40,7 @@ var (
 	orphanAfter   = 45 * time.Second // a "running" state that nobody works on does not change any more
 	settleFor     = 15 * time.Second // status after a sync may lag behind it
 	comparesSoon  = 3 * time.Second  // the controller compares by itself after a sync
+	comparesLate  = 15 * time.Second // a busy one later
 	heldFor       = 10 * time.Second // a sync window may hold a sync by hand for a moment
 	recently      = time.Minute      // a comparison as old as that says truly enough that there is something to sync
 	retryRefresh  = 10 * time.Second // between looks at an error that may pass by itself
@@ -72,7 +73,7 @@ type memory struct {
 
 	Asked    time.Time // for a refresh; zero: not asked
 	AskedOf  int       // times asked in this phase
-	Compared string    // status.reconciledAt when we asked
+	Compared string    // status.reconciledAt when we asked, or when our operation ended
 	Hard     bool      // an error of the repo server is cached: only a hard refresh asks again
 	Bad      time.Time // since when a condition says an error
 	Tried    time.Time // last hard refresh on its account

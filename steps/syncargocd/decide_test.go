@@ -128,7 +128,7 @@ func TestDecisions(t *testing.T) {
 	ran := after(inOrder, sight{tick, app(outOf, later, pending("run-1")), "hold start"},
 		sight{tick, app(outOf, later, pending("run-1"), state("run-1", common.OperationRunning, "applying")), "hold applying"})
 	done := after(ran, sight{tick, app(outOf, later, state("run-1", common.OperationSucceeded, "")), "hold compare"},
-		sight{3 * tick, app(outOf, later, state("run-1", common.OperationSucceeded, "")), "refresh"})
+		sight{15 * tick, app(outOf, later, state("run-1", common.OperationSucceeded, "")), "refresh"})
 	known := func(w *wanted) { w.Recent = time.Minute }
 	for name, test := range map[string]struct {
 		wanted func(*wanted)
@@ -147,11 +147,14 @@ func TestDecisions(t *testing.T) {
 			sight{tick, app(outOf, later, pending("run-1"), state("run-0", common.OperationFailed, "old")), "hold start"})},
 		"R4: a status from before the end of the sync does not count": {looks: after(ran,
 			sight{tick, app(outOf, later, state("run-1", common.OperationSucceeded, "")), "hold compare"},
-			sight{3 * tick, app(outOf, later, state("run-1", common.OperationSucceeded, "")), "refresh"}, sight{tick, app(marked, outOf, later), "hold compare"})},
+			sight{3 * tick, app(outOf, later, later, state("run-1", common.OperationSucceeded, "")), "refresh"}, sight{tick, app(marked, outOf, later, later), "hold compare"})},
+		"R4: a controller that is busy compares late, without being asked": {looks: after(ran, sight{tick, app(outOf, later, state("run-1", common.OperationSucceeded, "")), "hold compare"},
+			sight{14 * tick, app(outOf, later, state("run-1", common.OperationSucceeded, "")), "hold compare"}, sight{0, app(later, later), "hold healthy"})},
+		"R4: one that has not by then has been restarted, and is asked": {looks: done},
 		"R4: one that can only have been written after it does": {looks: after(ran, sight{tick, app(later, state("run-1", common.OperationSucceeded, "")), "hold healthy"},
 			sight{20 * tick, app(later, state("run-1", common.OperationSucceeded, "")), "finish"})},
 		"R4: but not at another revision": {looks: after(ran, sight{tick, app(at(shaB), later, state("run-1", common.OperationSucceeded, "")), "hold compare"},
-			sight{3 * tick, app(at(shaB), later, state("run-1", common.OperationSucceeded, "")), "refresh"})},
+			sight{3 * tick, app(at(shaB), later, later, state("run-1", common.OperationSucceeded, "")), "refresh"})},
 		"what is known to be out of sync is not asked for again":        {wanted: known, looks: []sight{{0, app(outOf), "sync"}}},
 		"but if that was long ago":                                      {wanted: known, looks: []sight{{2 * time.Minute, app(outOf), "refresh"}}},
 		"or if it is Synced":                                            {wanted: known, looks: []sight{{0, app(), "refresh"}}},

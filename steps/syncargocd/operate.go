@@ -42,7 +42,7 @@ func ran(m memory, w wanted, app *argo.Application, now time.Time) (memory, acti
 		return m.to(settle), action{}, true // another operation followed ours; what is live is judged, not what ran
 	}
 	if s.Phase.Completed() {
-		return ended(m, w, s, now)
+		return ended(m, w, app, now)
 	}
 	if parked(app) {
 		return held(m, app, now)
@@ -64,7 +64,8 @@ func ran(m memory, w wanted, app *argo.Application, now time.Time) (memory, acti
 }
 
 // ended judges the end of our operation.
-func ended(m memory, w wanted, s *argo.OperationState, now time.Time) (memory, action, bool) {
+func ended(m memory, w wanted, app *argo.Application, now time.Time) (memory, action, bool) {
+	s := app.Status.OperationState
 	if passes(s) && m.Round < maxRounds {
 		return m.to(refresh), action{}, true // what is really wrong stands in the conditions after it
 	}
@@ -76,7 +77,7 @@ func ended(m memory, w wanted, s *argo.OperationState, now time.Time) (memory, a
 		return m, action{Do: finish}, false
 	}
 	m = m.to(confirm)
-	m.Result, m.Off = s.SyncResult, now
+	m.Result, m.Off, m.Compared = s.SyncResult, now, compared(app)
 	return m, action{}, true
 }
 
