@@ -122,7 +122,7 @@ func (x *run) planDown(ctx context.Context, st *state, o DownOptions) {
 		p, err := s.Definition.Plan(ctx, x.env(st), st.in.Input)
 		for _, c := range p.Changes {
 			if c.Action == reconcile.Keep || c.Action == reconcile.Update {
-				c.Action, c.Drift = verb, nil
+				c.Action, c.Drift, c.Fields, c.Objects = verb, nil, nil, nil
 				st.plan.Changes = append(st.plan.Changes, c)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"pipectl.dev/kube"
+	"pipectl.dev/steps/reconcile"
 )
 
 const widgets = `
@@ -96,7 +97,7 @@ data: {password: aHVudGVyMg==}
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: c, namespace: `+ns+`}
-data: {a: "1", b: "2"}`)
+data: {a: "1", b: "2", c: `+strings.Repeat("x", 5000)+`}`)
 	if _, err := c.Apply(t.Context(), before, kube.ApplyOptions{Owner: &me}); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +110,7 @@ data: {password: c2VzYW1l}
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: c, namespace: `+ns+`}
-data: {a: "7"}`)
+data: {a: "7", c: short}`)
 	got, err := c.Diff(t.Context(), after, kube.ApplyOptions{Owner: &me})
 	if err != nil {
 		t.Fatal(err)
@@ -117,8 +118,15 @@ data: {a: "7"}`)
 	if diff := cmp.Diff([]string{"data.password: differs"}, got[0].Change.Drift); diff != "" {
 		t.Errorf("secret (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{`data.a: have "1", want "7"`, `data.b: have "2", want nothing`}, got[1].Change.Drift); diff != "" {
+	want := []string{`data.a: have "1", want "7"`, `data.b: have "2", want nothing`, `data.c: have "` + strings.Repeat("x", 76) + `..., want "short"`}
+	if diff := cmp.Diff(want, got[1].Change.Drift); diff != "" {
 		t.Errorf("configmap (-want +got):\n%s", diff)
+	}
+	// The same for programs.
+	fields := [][]reconcile.FieldChange{{{Path: "data.password", Hidden: true}},
+		{{Path: "data.a", Before: "1", After: "7"}, {Path: "data.b", Before: "2"}, {Path: "data.c", Long: true}}}
+	if diff := cmp.Diff(fields, [][]reconcile.FieldChange{got[0].Change.Fields, got[1].Change.Fields}); diff != "" {
+		t.Errorf("fields (-want +got):\n%s", diff)
 	}
 }
 

@@ -64,17 +64,17 @@ func (c *Client) diffOne(ctx context.Context, obj *unstructured.Unstructured, o 
 		return Applied{}, fmt.Errorf("%s: dry run: %w", ref, err)
 	}
 	change := steps.Change{Kind: ref.ChangeKind(), Name: ref.ID(), ID: string(live.GetUID()), Action: reconcile.Keep}
-	if change.Drift = Drift(live, wanted); len(change.Drift) > 0 {
+	if change.Fields, change.Drift = Differ(live, wanted); len(change.Drift) > 0 {
 		change.Action = reconcile.Update
 	}
 	return Applied{Ref: ref, Change: change, Object: wanted}, nil
 }
 
-// Drift lists the fields in which live differs from wanted, bookkeeping of the API server aside.
-func Drift(live, wanted *unstructured.Unstructured) []string {
+// Differ lists the fields in which live differs from wanted, bookkeeping of the API server aside; lines say the same to people.
+func Differ(live, wanted *unstructured.Unstructured) (fields []reconcile.FieldChange, lines []string) {
 	d := differ{secret: live.GetKind() == "Secret"}
 	d.compare("", content(live), content(wanted))
-	return d.out
+	return d.fields, d.lines
 }
 
 func content(o *unstructured.Unstructured) map[string]any {
@@ -88,7 +88,8 @@ func content(o *unstructured.Unstructured) map[string]any {
 
 type differ struct {
 	secret bool
-	out    []string
+	fields []reconcile.FieldChange
+	lines  []string
 }
 
 func (d *differ) compare(path string, have, want any) {
@@ -117,10 +118,23 @@ func (d *differ) compare(path string, have, want any) {
 		path = path[1:]
 	}
 	if d.secret {
-		d.out = append(d.out, path+": differs")
+		d.fields, d.lines = append(d.fields, reconcile.FieldChange{Path: path, Hidden: true}), append(d.lines, path+": differs")
 		return
 	}
-	d.out = append(d.out, path+": have "+short(have)+", want "+short(want))
+	f := reconcile.FieldChange{Path: path, Before: have, After: want}
+	if long(have) || long(want) {
+		f.Before, f.After, f.Long = nil, nil, true
+	}
+	d.fields, d.lines = append(d.fields, f), append(d.lines, path+": have "+short(have)+", want "+short(want))
+}
+
+// longest is how long a value in a plan may be as JSON: a plan travels in results and logs, and a field may hold a file.
+const longest = 4096
+
+// long reports a value that is left out, all of it: of a part nobody could tell whether it holds a piece of a secret.
+func long(v any) bool {
+	raw, err := json.Marshal(v)
+	return err != nil || len(raw) > longest
 }
 
 // short is a value as JSON, cut to what fits a line.

@@ -39,7 +39,8 @@ A directory with a kustomization is built by kustomize; otherwise all *.yaml, *.
 directories below it. URLs, also those in a kustomization, are downloaded by pipectl itself; PIPECTL_MIRRORS=prefix=replacement,... takes
 them from elsewhere. Git repositories are not cloned.
 
-A plan is a server-side dry run: it shows the fields that would change, and for Secrets only their names.
+A plan is a server-side dry run: it shows the fields that would change, and for Secrets only their names. As JSON, a change has the same for
+programs: "fields", each with its path, before and after.
 
 With wait, Deployments, StatefulSets, DaemonSets, Jobs, APIServices and definitions must become healthy, and custom resources must not be
 Stalled, Reconciling or not Ready by their conditions; a controller has 10 s for a first status, if the kind has one. Argo CD's

@@ -73,12 +73,38 @@ type Change struct {
 	ARN    string   `json:"arn,omitempty"`
 	Action Verb     `json:"action"`
 	Drift  []string `json:"drift,omitempty"`
+	// Fields are what differs in a Kubernetes object, and Objects what differs in those that an Argo CD Application consists of: what
+	// Drift says to people, for programs. Only plans have them, and only where the fields are known.
+	Fields  []FieldChange  `json:"fields,omitempty"`
+	Objects []ObjectChange `json:"objects,omitempty"`
 	// Unfinished says that it was begun and its end not seen: what is being made is there and costs money, what is being deleted may
 	// still be there. The engine sets it, in results.
 	Unfinished bool `json:"unfinished,omitempty"`
 	// DurationSeconds is how long the work on it took, and Error why it failed. The engine sets both, in results.
 	DurationSeconds float64 `json:"durationSeconds,omitempty"`
 	Error           string  `json:"error,omitempty"`
+}
+
+// FieldChange is one field of a Kubernetes object that is not as it would be.
+type FieldChange struct {
+	Path string `json:"path"` // such as spec.template.spec.containers[0].image
+	// Before and After are the field's JSON values; one that is left out is not there, or is null.
+	Before any `json:"before,omitempty"`
+	After  any `json:"after,omitempty"`
+	// Hidden says that the values are those of a Secret, and left out.
+	Hidden bool `json:"hidden,omitempty"`
+	// Long says that a value is longer than 4096 bytes as JSON, and both are left out.
+	Long bool `json:"long,omitempty"`
+}
+
+// ObjectChange is what a sync would do to one Kubernetes object.
+type ObjectChange struct {
+	Group     string        `json:"group,omitempty"`
+	Kind      string        `json:"kind"`
+	Namespace string        `json:"namespace,omitempty"`
+	Name      string        `json:"name"`
+	Action    Verb          `json:"action"`
+	Fields    []FieldChange `json:"fields,omitempty"` // none where they are not known, and of what is made or removed
 }
 
 // Phase says how far the work on one resource is.

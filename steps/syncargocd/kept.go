@@ -258,7 +258,8 @@ func plannedOf(items []argoserver.Managed) map[key]planned {
 		case !there:
 			out[k] = planned{create: true}
 		case wanted:
-			out[k] = planned{fields: kube.Drift(&live, &predicted)}
+			fields, lines := kube.Differ(&live, &predicted)
+			out[k] = planned{fields: fields, lines: lines}
 		}
 	}
 	return out

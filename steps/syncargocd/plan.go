@@ -83,7 +83,8 @@ func (x *session) plan(ctx context.Context, n id, a App) steps.Change {
 		if ctx.Err() == nil {
 			x.unsee(cmp.Or(failed, unseen)) // the resources are named all the same
 		}
-		c.Drift = difference(o.app, a, todo)
+		c.Objects = objects(o.app, a, todo)
+		c.Drift = difference(o.app, a, c.Objects, todo)
 		if err != nil {
 			c.Drift = append(c.Drift, "Argo CD did not compare it with Git in time: this is as of "+cmp.Or(compared(o.app), "never"))
 		}
@@ -111,8 +112,30 @@ func (x *session) blind() string {
 	return "the plan names resources, but not the fields that would change: " + firstLine(x.unseen.Error())
 }
 
-// difference is what a sync would change, a line a resource, or a line a field where the fields are known.
-func difference(app *argo.Application, a App, todo map[key]planned) []string {
+// objects is what a sync would do to each resource.
+func objects(app *argo.Application, a App, todo map[key]planned) []reconcile.ObjectChange {
+	var out []reconcile.ObjectChange
+	for _, r := range a.filter().of(app) {
+		if r.Status != argo.SyncStatusCodeOutOfSync {
+			continue
+		}
+		o := reconcile.ObjectChange{Group: r.Group, Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Action: reconcile.Update}
+		what := todo[key{r.Group, r.Kind, r.Namespace, r.Name}]
+		switch {
+		case r.RequiresPruning:
+			o.Action = reconcile.Delete
+		case what.create:
+			o.Action = reconcile.Create
+		default:
+			o.Fields = what.fields
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// difference is what a sync would change, for people: a line a resource, or a line a field where the fields are known.
+func difference(app *argo.Application, a App, changes []reconcile.ObjectChange, todo map[key]planned) []string {
 	var out []string
 	if app.Status.Sync.Status != argo.SyncStatusCodeSynced {
 		out = append(out, "sync: have "+string(app.Status.Sync.Status)+", want Synced")
@@ -120,22 +143,18 @@ func difference(app *argo.Application, a App, todo map[key]planned) []string {
 	if rev := a.Revision; commit.MatchString(rev) && rev != app.Status.Sync.Revision {
 		out = append(out, "revision: have "+app.Status.Sync.Revision+", want "+rev)
 	}
-	for _, r := range a.filter().of(app) {
-		if r.Status != argo.SyncStatusCodeOutOfSync {
-			continue
-		}
-		name := strings.TrimPrefix(r.Namespace+"/"+r.Name, "/")
-		what := todo[key{r.Group, r.Kind, r.Namespace, r.Name}]
+	for _, o := range changes {
+		name := fmt.Sprintf("%s %s: %s", o.Kind, strings.TrimPrefix(o.Namespace+"/"+o.Name, "/"), o.Action)
+		lines := todo[key{o.Group, o.Kind, o.Namespace, o.Name}].lines
 		switch {
-		case r.RequiresPruning:
-			out = append(out, fmt.Sprintf("%s %s: delete: Git does not hold it any more", r.Kind, name))
-		case what.create:
-			out = append(out, fmt.Sprintf("%s %s: create", r.Kind, name))
-		case len(what.fields) == 0:
-			out = append(out, fmt.Sprintf("%s %s: update", r.Kind, name))
-		}
-		for _, l := range what.fields {
-			out = append(out, fmt.Sprintf("%s %s: update: %s", r.Kind, name, l))
+		case o.Action == reconcile.Delete:
+			out = append(out, name+": Git does not hold it any more")
+		case o.Action == reconcile.Create, len(lines) == 0:
+			out = append(out, name)
+		default:
+			for _, l := range lines {
+				out = append(out, name+": "+l)
+			}
 		}
 	}
 	if app.Status.Health.Status != health.HealthStatusHealthy {

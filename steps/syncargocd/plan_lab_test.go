@@ -13,6 +13,7 @@ import (
 
 	"pipectl.dev/kube"
 	"pipectl.dev/kube/labtest"
+	"pipectl.dev/steps/reconcile"
 )
 
 // secret is one whose value stands in Git, as it should not.
@@ -54,6 +55,21 @@ Deployment %/f: update: spec.template.spec.containers[0].image: have "nginx:1", 
 		}
 		if strings.Contains(got, "hunter") || strings.Contains(got, "++++") {
 			t.Errorf("something of the Secret's value is in:\n%s", got)
+		}
+		// The same for programs. Argo CD says in which order.
+		update := func(group, kind, of string, fields ...reconcile.FieldChange) reconcile.ObjectChange {
+			return reconcile.ObjectChange{Group: group, Kind: kind, Namespace: name, Name: of, Action: reconcile.Update, Fields: fields}
+		}
+		objects := []reconcile.ObjectChange{
+			update("", "ConfigMap", "c", reconcile.FieldChange{Path: "data.value", Before: "one", After: "two"}),
+			{Kind: "ConfigMap", Namespace: name, Name: "new", Action: reconcile.Create},
+			{Kind: "ConfigMap", Namespace: name, Name: "old", Action: reconcile.Delete},
+			update("", "Secret", "s", reconcile.FieldChange{Path: "data.key", Hidden: true}),
+			update("apps", "Deployment", "f", reconcile.FieldChange{Path: "spec.replicas", Before: int64(1), After: int64(2)},
+				reconcile.FieldChange{Path: "spec.template.spec.containers[0].image", Before: "nginx:1", After: "nginx:2"}),
+		}
+		if diff := cmp.Diff(objects, a.plan(with).Changes[0].Objects); diff != "" {
+			t.Errorf("objects (-want +got):\n%s", diff)
 		}
 		if op := a.object(kube.ApplicationRef("argocd", name))["operation"]; op != nil || before != nil || a.syncs(name) != 1 {
 			t.Errorf("the plan wrote an operation: %v", op)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"pipectl.dev/kube"
+	"pipectl.dev/steps/reconcile"
 )
 
 // id names an Application.
@@ -50,7 +51,8 @@ type surroundings interface {
 // planned is what a sync would do to a resource that is there in another form, or not at all.
 type planned struct {
 	create bool
-	fields []string // that differ; none where that is not known
+	fields []reconcile.FieldChange // that differ; none where that is not known
+	lines  []string                // the same for people
 }
 
 // key names a resource of an Application.
