@@ -87,7 +87,7 @@ func TestApplicationsInAnyNamespaceAreFound(t *testing.T) {
 				_ = api.Delete(t.Context(), name, deleteNow)
 			}
 		})
-		for _, entry := range []string{"name: " + name, "selector: test=" + name} {
+		for _, entry := range []string{"name: " + name, "selector: test=" + name, "group: all"} {
 			with := "apps: [{" + entry + ", namespace: " + namespace + "}]\nhealthyFor: 100ms\n"
 			out := a.synced(with)
 			got, found := out.Apps[namespace+"/"+name]

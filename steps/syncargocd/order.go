@@ -115,6 +115,8 @@ func (a App) String() string {
 		return "applicationset " + a.ApplicationSet
 	case a.Project != "" && a.Selector == "":
 		return "project " + a.Project
+	case a.Selector == "":
+		return "namespace " + a.Namespace
 	default:
 		return "selector " + a.Selector
 	}

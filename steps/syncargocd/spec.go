@@ -52,7 +52,7 @@ type Retry struct {
 
 // App is one Application, or a selection of them.
 type App struct {
-	Name           string   `yaml:"name,omitempty" json:"name,omitempty" jsonschema_description:"name of the Application; or one of selector, project, applicationSet"`
+	Name           string   `yaml:"name,omitempty" json:"name,omitempty" jsonschema_description:"name of the Application; or one of selector, project, applicationSet; or namespace alone, for all in it"`
 	Group          string   `yaml:"group,omitempty" json:"group,omitempty" jsonschema_description:"name of the selection, for dependsOn"`
 	Namespace      string   `yaml:"namespace,omitempty" json:"namespace,omitempty" jsonschema_description:"namespace of the Applications, where it is not that of Argo CD"`
 	Selector       string   `yaml:"selector,omitempty" json:"selector,omitempty" jsonschema_description:"label selector, such as team=web,tier!=db"`
@@ -135,6 +135,8 @@ func (a App) check(at string) []spec.Problem {
 		out = append(out, spec.Problem{Path: spec.Join(at, field), Message: message, Hint: hint})
 	}
 	switch {
+	case a.Name == "" && !a.selects() && a.Namespace == "":
+		bad("name", "expected name, selector, project, applicationSet or namespace", "`namespace: NAME` alone is all Applications in it")
 	case a.Name != "" && a.selects(), a.ApplicationSet != "" && (a.Selector != "" || a.Project != ""):
 		bad("name", "expected one of name, selector and project, applicationSet", "make it an entry of its own")
 	case a.Name != "" && !appName.MatchString(a.Name):
