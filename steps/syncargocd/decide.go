@@ -42,7 +42,7 @@ var (
 	comparesSoon  = 3 * time.Second  // the controller compares by itself after a sync
 	comparesLate  = 15 * time.Second // a busy one later
 	heldFor       = 10 * time.Second // a sync window may hold a sync by hand for a moment
-	recently      = time.Minute      // a comparison as old as that says truly enough that there is something to sync
+	recently      = 3 * time.Minute  // Argo CD's own interval: a comparison as old as that says truly enough that there is something to sync
 	retryRefresh  = 10 * time.Second // between looks at an error that may pass by itself
 	deliverWithin = time.Minute      // a mirror of Git, or the tree that images are read from, may lag behind a push
 	retryDeliver  = 3 * time.Second  // between looks at those
