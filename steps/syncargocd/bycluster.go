@@ -79,6 +79,14 @@ func (c *byCluster) watch(ctx context.Context, scope, version string, each func(
 	return nil
 }
 
+func (c *byCluster) read(ctx context.Context, n id) (*argo.Application, error) {
+	obj, err := c.client.Get(ctx, kube.ApplicationRef(n.namespace, n.name))
+	if err != nil {
+		return nil, err
+	}
+	return decodeObject(obj)
+}
+
 func (c *byCluster) patch(ctx context.Context, n id, raw []byte) (*argo.Application, error) {
 	api, _, err := c.client.Resource(kube.ApplicationRef(n.namespace, n.name))
 	if err != nil {
@@ -109,11 +117,7 @@ func (c *byCluster) sync(ctx context.Context, app *argo.Application, op argo.Ope
 
 func (c *byCluster) stop(ctx context.Context, n id, runID string) (*argo.Application, error) {
 	for try := 0; ; try++ {
-		obj, err := c.client.Get(ctx, kube.ApplicationRef(n.namespace, n.name))
-		if err != nil {
-			return nil, err
-		}
-		app, err := decodeObject(obj)
+		app, err := c.read(ctx, n)
 		if err != nil || app == nil {
 			return nil, err
 		}

@@ -65,6 +65,17 @@ func (s *byServer) watch(ctx context.Context, _, version string, each func(*argo
 	return errors.Join(broken, err)
 }
 
+func (s *byServer) read(ctx context.Context, n id) (*argo.Application, error) {
+	raw, err := s.client.Application(ctx, s.name(n))
+	if kube.HasCode(err, argoserver.CodeForbidden) || kube.HasCode(err, argoserver.CodeNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decode(raw)
+}
+
 // refresh waits for the controller's answer, since the server does. Where that takes too long the mark stays, and a watch will tell.
 func (s *byServer) refresh(ctx context.Context, app *argo.Application, hard bool) (*argo.Application, error) {
 	select {
@@ -184,11 +195,11 @@ func (s *byServer) object(ctx context.Context, app *argo.Application, ref kube.O
 	if version == "" {
 		gv, version = "", gv
 	}
-	return s.read(ctx, app, argoserver.Ref{Group: gv, Version: version, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name})
+	return s.live(ctx, app, argoserver.Ref{Group: gv, Version: version, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name})
 }
 
-// read is nil for what the server does not show: an object that is gone, or one that the token may not see.
-func (s *byServer) read(ctx context.Context, app *argo.Application, ref argoserver.Ref) (*unstructured.Unstructured, error) {
+// live is nil for what the server does not show: an object that is gone, or one that the token may not see.
+func (s *byServer) live(ctx context.Context, app *argo.Application, ref argoserver.Ref) (*unstructured.Unstructured, error) {
 	raw, err := s.client.Resource(ctx, s.name(idOf(app)), ref)
 	if err != nil {
 		if ctx.Err() != nil || kube.HasCode(err, argoserver.CodeUnreachable) && !strings.Contains(err.Error(), "not found") {
@@ -211,7 +222,7 @@ func (s *byServer) troubles(ctx context.Context, app *argo.Application) ([]kube.
 	}
 	var out []kube.Trouble
 	for _, ref := range currentPods(nodes) {
-		obj, err := s.read(ctx, app, ref)
+		obj, err := s.live(ctx, app, ref)
 		if err != nil {
 			return nil, err
 		}

@@ -31,6 +31,8 @@ type driver struct {
 
 	release func()
 	looked  time.Time // at the pods
+	seen    string    // resourceVersion
+	heard   time.Time // when that was first seen, or asked for
 }
 
 // outcome is how the work on an Application ended.
@@ -53,7 +55,7 @@ func (d *driver) run(ctx context.Context) (done outcome, err error) {
 	var m memory
 	var images []string
 	began := time.Now()
-	d.looked = began // most are done before a look at the pods could tell anything
+	d.heard, d.looked = began, began // most are done before a look at the pods could tell anything
 	for {
 		app, changed := d.feed.get(d.app)
 		if app != nil && d.prepared != nil {
@@ -61,6 +63,9 @@ func (d *driver) run(ctx context.Context) (done outcome, err error) {
 				return outcome{app: app}, err
 			}
 			d.prepared = nil
+		}
+		if app != nil && app.ResourceVersion != d.seen {
+			d.seen, d.heard = app.ResourceVersion, time.Now()
 		}
 		next, act := decide(m, d.want, app, time.Now())
 		done = outcome{app: app, changed: next.Changed, result: next.Result, before: images, took: time.Since(began)}
@@ -121,7 +126,22 @@ func (d *driver) act(ctx context.Context, app *argo.Application, changed <-chan 
 			m.Pods = lasting(troubles)
 		}
 	}
-	return m, wait(ctx, changed, act.Again)
+	return m, d.rest(ctx, changed, act.Again)
+}
+
+// rest waits, and asks for the Application itself where nothing was heard of it for too long: neither lists nor the watch of argocd-server
+// tell anything while it has lost its own watch, for as much as a minute after the API server was away. Lists of the API server tell all.
+func (d *driver) rest(ctx context.Context, changed <-chan struct{}, again time.Duration) error {
+	if err := wait(ctx, changed, again); err != nil || !d.via.gap() || time.Since(d.heard) < heartbeat {
+		return err
+	}
+	d.heard = time.Now()
+	inner, cancel := context.WithTimeout(ctx, heartbeat)
+	defer cancel()
+	if app, err := d.via.read(inner, d.app); err == nil && app != nil && app.ResourceVersion != d.seen {
+		d.feed.put(app, false)
+	}
+	return nil // one that cannot be read is waited for as before
 }
 
 // again reports errors after which one looks again.

@@ -30,7 +30,7 @@ var races = map[int]struct {
 	11: {"the Application changes during the sync", tests(TestAnApplicationThatChangesDuringTheSyncIsSyncedAsItIsThen)},
 	12: {"healthy beside an error of comparison", tests(TestFailuresAreFoundEarlyAndSayWhy)},
 	13: {"an error is cached by the repo server", tests(TestAnErrorThatWasRememberedIsAskedForAgain, TestAnErrorThatIsCachedForTheSameCommitIsAskedForAgain)},
-	14: {"the watch is lost", tests(TestLostConnectionsAndServersThatRestartAreSurvived)},
+	14: {"the watch is lost", tests(TestLostConnectionsAndServersThatRestartAreSurvived, TestARestartOfTheAPIServerIsSurvived, TestASyncBelowWhichTheAPIServerDiedIsMadeAgain)},
 	15: {"options of the Application are not in the operation", tests(TestOptionsOfTheApplicationAreKeptAndOursLaidOver)},
 	16: {"what Argo CD knows of Git is old", tests(TestWhatIsLiveIsAlwaysTheNewestCommit, TestACommitThatIsNotTheHeadCanBeSynced)},
 	17: {"YAML that begins with a brace is read as JSON", tests(TestYAMLThatBeginsWithABraceIsExplained)},

@@ -29,8 +29,8 @@ healthyFor: 20s
 const doc = `For each Application: operations of others are waited for; Argo CD compares with Git anew; what is Synced and Healthy then is left
 alone and no operation is written; else a sync is requested under pipectl's own id, followed to its end, and believed when a comparison
 made since is of the revision that was synced, nothing is out of sync, and it has been healthy for healthyFor. What a comparison of the
-last minute found out of sync is not compared before the sync again. Errors that Argo CD reports as conditions fail early, once they have
-outlived a hard refresh; so do pods without an image and crash loops, once they have lasted for degradedGrace.
+last three minutes found out of sync is not compared before the sync again. Errors that Argo CD reports as conditions fail early, once they
+have outlived a hard refresh; so do pods without an image and crash loops, once they have lasted for degradedGrace.
 
 There are two ways to Argo CD. cluster: its custom resources, by kubeconfig; the role needs get, list, watch and patch on
 applications.argoproj.io, and get on appprojects.argoproj.io to know sync windows beforehand. server: the REST API of argocd-server, with
@@ -40,7 +40,11 @@ anything.
 A plan names the fields that would change. By cluster they come from where Argo CD's controller keeps its last comparison, its Redis. That
 takes, in its namespace, get on configmap argocd-cmd-params-cm, secret argocd-redis and service argocd-redis, list on pods, and create on
 pods/portforward. Without, or where Redis is outside of that namespace or wants TLS, a plan names resources only, and a note says why.
-Values of Secrets are never in it.
+Values of Secrets are never in it. As JSON, a change has the same for programs: "objects", each with its action and its fields' path, before
+and after.
+
+By server, an Application of which nothing is heard for 10 s is read by itself: argocd-server tells nothing new in lists and streams while it
+has lost its own watch. A sync that failed for nothing but that the API server did not answer is made again.
 
 A sync window that is closed is exit 13, with the time it opens; nothing is left waiting in it. On a timeout only pipectl's own operation
 is stopped. An Application that does not exist yet is waited for, since an app of apps may be about to bring it.

@@ -27,6 +27,8 @@ type applications interface {
 	// watch tells of changes until it is lost or ctx ends. gap says that changes just after the list may be missed.
 	watch(ctx context.Context, scope, version string, each func(app *argo.Application, deleted bool)) (err error)
 	gap() bool
+	// read reads one past what argocd-server has heard of; nil: it does not exist, or may not be seen.
+	read(ctx context.Context, n id) (*argo.Application, error)
 	// refresh, sync and stop return the Application as it was written, nil where only a watch will tell.
 	refresh(ctx context.Context, app *argo.Application, hard bool) (*argo.Application, error)
 	sync(ctx context.Context, app *argo.Application, op argo.Operation) (*argo.Application, error)
