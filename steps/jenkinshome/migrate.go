@@ -22,7 +22,14 @@ func (p migrateStep) mission(ctx context.Context, env steps.Env, s MigrateSpec) 
 // Preflight tells early what the cut-over will lack: it is far away from the start of a run.
 func (p migrateStep) Preflight(ctx context.Context, env steps.Env, s MigrateSpec) error {
 	if env.Unknown("move") || s.Move.VolumeID == "" {
-		if !s.Jenkins.Token.IsSet() && !env.Unknown("jenkins.token") { // a move that is not known is one that has not begun
+		if !s.Jenkins.Token.IsSet() && !env.Unknown("jenkins.token") { // a move that is not known is one that has not begun, or was made once
+			m, err := p.mission(ctx, env, s)
+			if err != nil {
+				return err
+			}
+			if done, err := m.movedBefore(ctx, ""); done || err != nil {
+				return err
+			}
 			return noToken("the old Jenkins")
 		}
 		return nil // a precopy's own preflight has asked what AWS allows

@@ -93,7 +93,8 @@ func (p precopyStep) mission(ctx context.Context, env steps.Env, s PrecopySpec) 
 	return m, err
 }
 
-// Preflight looks at the old Jenkins unless the volume says that the move is over. A volume that does not exist yet is a fresh one.
+// Preflight looks at the old Jenkins unless the volume says that the move is over. A volume that does not exist yet is a fresh one, or a copy
+// of one that says so.
 func (p precopyStep) Preflight(ctx context.Context, env steps.Env, s PrecopySpec) error {
 	if env.Unknown("from") {
 		return nil
@@ -112,6 +113,10 @@ func (p precopyStep) Preflight(ctx context.Context, env steps.Env, s PrecopySpec
 			return errOf(d)
 		}
 	} else {
+		done, err := m.movedBefore(ctx, s.From.Namespace+"/"+s.From.Workload)
+		if done || err != nil {
+			return err
+		}
 		w := World{}
 		if err := m.observeSource(ctx, None, RunPrecopy, &w); err != nil {
 			return err
