@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"pipectl.dev/steps"
@@ -56,7 +58,12 @@ func (w *world) client(ctx context.Context, verb string, flags ...string) (outco
 }
 
 func (w *world) once(ctx context.Context, verb string, flags []string) (killed bool, stdout []byte, peak int64, err error) {
-	args := []string{verb, w.opts.File, "--yes", "-o", "json", "--results", w.results()}
+	if err := os.MkdirAll(w.events(), 0o755); err != nil {
+		return false, nil, 0, err
+	}
+	w.runs++
+	events := filepath.Join(w.events(), fmt.Sprintf("%d-%s.ndjson", w.runs, verb))
+	args := []string{verb, w.opts.File, "--yes", "-o", "json", "--results", w.results(), "--events", events}
 	for _, stage := range w.outline.approvals() {
 		if verb == "run" {
 			args = append(args, "--approve", stage)

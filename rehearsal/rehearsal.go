@@ -107,7 +107,7 @@ func (w *world) saveResults() error {
 		return err
 	}
 	w.ledger.flush()
-	copies := map[string]string{"results": w.results()}
+	copies := map[string]string{"results": w.results(), "events": w.events()}
 	logs, err := filepath.Glob(filepath.Join(w.dir, "clusters", "*"))
 	if err != nil {
 		return err

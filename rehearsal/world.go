@@ -42,6 +42,7 @@ type world struct {
 	kill    chan struct{}
 	access  aws.AccessKey // what the child signs with
 	started time.Duration // how long starting took
+	runs    int           // of the child so far
 }
 
 // files of the Jenkins home that the rehearsal makes.
@@ -227,6 +228,7 @@ func (w *world) params() map[string]string {
 }
 
 func (w *world) results() string    { return filepath.Join(w.dir, "results") }
+func (w *world) events() string     { return filepath.Join(w.dir, "events") }
 func (w *world) home() string       { return filepath.Join(w.dir, "home") }
 func (w *world) kubeconfig() string { return filepath.Join(w.home(), ".kube", "config") }
 
