@@ -1,6 +1,7 @@
 package applymanifests
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -38,9 +40,13 @@ func (l loader) kustomize(ctx context.Context, dir string) ([]*unstructured.Unst
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	fs := &overlay{FileSystem: filesys.MakeFsOnDisk(), files: map[string][]byte{}}
+	fs := &overlay{FileSystem: filesys.MakeFsOnDisk(), files: map[string][]byte{}, manifests: map[string][]*unstructured.Unstructured{}, plain: true}
 	if err := l.prefetch(ctx, fs, abs, map[string]bool{}); err != nil {
 		return nil, err
+	}
+	schemas := &folded{schemas: map[string]any{}}
+	if err := fs.fold(schemas); err != nil {
+		return nil, fmt.Errorf("kustomize: %w", err)
 	}
 	opts := krusty.MakeDefaultOptions()
 	opts.LoadRestrictions = types.LoadRestrictionsNone // the fetched files lie beside the kustomization, in memory
@@ -60,7 +66,7 @@ func (l loader) kustomize(ctx context.Context, dir string) ([]*unstructured.Unst
 		}
 		objs = append(objs, more...)
 	}
-	return objs, nil
+	return objs, schemas.unfold(objs)
 }
 
 // prefetch rewrites the kustomization of dir, and of those below it that it names, to use fetched copies.
@@ -81,6 +87,7 @@ func (l loader) prefetch(ctx context.Context, fs *overlay, dir string, seen map[
 	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
 		return nil
 	}
+	fs.plain = fs.plain && leavesSchemas(doc.Content[0])
 	changed := false
 	for i := 0; i+1 < len(doc.Content[0].Content); i += 2 {
 		key, list := doc.Content[0].Content[i], doc.Content[0].Content[i+1]
@@ -115,6 +122,10 @@ func (l loader) entry(ctx context.Context, fs *overlay, dir string, item *yaml.N
 			return false, &steps.Error{Code: "NoSuchPath", Category: steps.BadInput, Message: item.Value + ": no such file or directory",
 				Hints: []string{"Git repositories are not cloned: name the raw https URL of a file"}}
 		}
+		if raw, objs := definitions(path); raw != nil {
+			fs.instead(dir, item, raw, objs)
+			return true, nil
+		}
 		return false, l.prefetch(ctx, fs, path, seen)
 	}
 	if repository(item.Value) {
@@ -124,14 +135,50 @@ func (l loader) entry(ctx context.Context, fs *overlay, dir string, item *yaml.N
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", item.Value, err)
 	}
-	if _, err := documents(raw); err != nil {
+	objs, err := documents(raw)
+	if err != nil {
 		return false, fmt.Errorf("%s: is not a manifest: %w", item.Value, err)
 	}
+	fs.instead(dir, item, raw, objs)
+	return true, nil
+}
+
+// instead has an item of dir's kustomization name a file in memory.
+func (o *overlay) instead(dir string, item *yaml.Node, raw []byte, objs []*unstructured.Unstructured) {
 	sum := sha256.Sum256([]byte(item.Value))
 	name := ".fetched-" + hex.EncodeToString(sum[:8]) + ".yaml"
-	fs.files[filepath.Join(dir, name)] = raw
+	path := filepath.Join(dir, name)
+	o.files[path], o.manifests[path] = raw, objs
 	item.Value, item.Tag, item.Style = name, "!!str", 0
-	return true, nil
+}
+
+// fold takes schemas out of the files in memory that hold some, where no kustomization does anything to them.
+func (o *overlay) fold(into *folded) error {
+	for path, objs := range o.manifests {
+		if !o.plain || !slices.ContainsFunc(objs, func(obj *unstructured.Unstructured) bool { return len(schemasOf(obj)) > 0 }) {
+			continue
+		}
+		raw, err := into.fold(objs)
+		if err != nil {
+			return err
+		}
+		o.files[path] = raw
+	}
+	o.manifests = nil
+	return nil
+}
+
+// definitions reads a file that holds custom resource definitions. Of any other, also of one that cannot be read, kustomize knows what to say.
+func definitions(path string) ([]byte, []*unstructured.Unstructured) {
+	raw, err := os.ReadFile(path)
+	if err != nil || !bytes.Contains(raw, []byte("CustomResourceDefinition")) {
+		return nil, nil
+	}
+	objs, err := documents(raw)
+	if err != nil {
+		return nil, nil
+	}
+	return raw, objs
 }
 
 // repository reports URLs that kustomize would clone.
@@ -144,6 +191,9 @@ func repository(address string) bool {
 type overlay struct {
 	filesys.FileSystem
 	files map[string][]byte
+
+	manifests map[string][]*unstructured.Unstructured // what of files was fetched, decoded
+	plain     bool                                    // no kustomization does anything to schemas
 }
 
 func (o *overlay) ReadFile(path string) ([]byte, error) {
