@@ -76,7 +76,8 @@ func (s *byServer) read(ctx context.Context, n id) (*argo.Application, error) {
 	return decode(raw)
 }
 
-// refresh waits for the controller's answer, since the server does. Where that takes too long the mark stays, and a watch will tell.
+// refresh waits for the controller's answer, since the server does. Where the server hears of none for a while the Application is read past
+// it; where the mark is still there, a watch will tell.
 func (s *byServer) refresh(ctx context.Context, app *argo.Application, hard bool) (*argo.Application, error) {
 	select {
 	case s.slots <- struct{}{}:
@@ -84,12 +85,12 @@ func (s *byServer) refresh(ctx context.Context, app *argo.Application, hard bool
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	inner, cancel := context.WithTimeout(ctx, answerWithin)
+	inner, cancel := context.WithTimeout(ctx, heartbeat)
 	defer cancel()
 	raw, err := s.client.Refresh(inner, s.name(idOf(app)), hard)
 	switch {
 	case err != nil && inner.Err() != nil && ctx.Err() == nil:
-		return nil, nil
+		return s.read(ctx, idOf(app))
 	case err != nil && strings.Contains(err.Error(), "is not allowed in project"):
 		c := argo.ApplicationCondition{Type: argo.ApplicationConditionInvalidSpecError}
 		return nil, &steps.Error{Code: c.Type, Category: steps.Unhealthy, Message: c.Type, Err: err, Hints: []string{conditionHint(c)}}
