@@ -38,6 +38,7 @@ func TestWhatPassesByItselfIsWaitedFor(t *testing.T) {
 		"an address is not there yet":                     refuse("ec2", "CreateNatGateway", "InvalidAllocationID.NotFound", "The allocation ID does not exist", 3),
 		"a route table is not there yet":                  refuse("ec2", "CreateRoute", "InvalidRouteTableID.NotFound", "The routeTable ID does not exist", 3),
 		"an internet gateway is not there yet":            refuse("ec2", "AttachInternetGateway", "InvalidInternetGatewayID.NotFound", "The internetGateway ID does not exist", 3),
+		"the issuer of a new cluster does not answer yet": refuse("iam", "CreateOpenIDConnectProvider", "OpenIdIdpCommunicationError", "OpenID Connect IdP could not be reached", 4),
 		"an internet gateway is not there for a route":    refuse("ec2", "CreateRoute", "InvalidGatewayID.NotFound", "The gateway ID does not exist", 3),
 	} {
 		t.Run(name, func(t *testing.T) {

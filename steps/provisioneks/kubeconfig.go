@@ -66,6 +66,22 @@ func readKubeconfig(path string) (*api.Config, error) {
 	return cfg, nil
 }
 
+// kubeconfigFile is the file of this machine that has access to the cluster, "" where it has none.
+func (s *state) kubeconfigFile() string {
+	if s.spec.Kubeconfig == nil || s.cluster == nil {
+		return ""
+	}
+	file, err := expand(s.spec.Kubeconfig.Path)
+	if err != nil {
+		return ""
+	}
+	cfg, err := readKubeconfig(s.spec.Kubeconfig.Path)
+	if err != nil || cfg.Clusters[aws.ToString(s.cluster.Arn)] == nil {
+		return ""
+	}
+	return file
+}
+
 func (s *state) writeKubeconfig() error {
 	cfg, err := readKubeconfig(s.spec.Kubeconfig.Path)
 	if err != nil {

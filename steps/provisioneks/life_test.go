@@ -189,8 +189,12 @@ func TestKubeconfigIsMergedAndHoldsNoToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		d, in := provisioneks.New(w.Open, nil), cloudtest.Input(t, "{name: blog, network: {nat: none}, kubeconfig: {path: "+file+"}}")
-		if _, err := w.Apply(t.Context(), d, in); err != nil {
+		raw, err := w.Apply(t.Context(), d, in)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if want := `"kubeconfig":"` + file + `"`; !strings.Contains(string(raw), want) {
+			t.Errorf("outputs lack %s: %s", want, raw)
 		}
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -203,6 +207,13 @@ func TestKubeconfigIsMergedAndHoldsNoToken(t *testing.T) {
 		}
 		if strings.Contains(string(text), "k8s-aws-v1") {
 			t.Error("a token was written")
+		}
+		if err := os.Remove(file); err != nil { // as on another machine
+			t.Fatal(err)
+		}
+		raw, found, err := d.Observe(t.Context(), w.Env(), in)
+		if err != nil || !found || strings.Contains(string(raw), "kubeconfig") {
+			t.Errorf("without the file: %v, %v, %s", found, err, raw)
 		}
 	})
 }

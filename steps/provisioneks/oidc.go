@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -53,13 +54,15 @@ func oidcProvider(sp Spec) resource {
 			return status{Exists: true, Ready: true, ID: arn, ARN: arn, Drift: d, Foreign: s.down && !ours}, nil
 		},
 		Create: func(ctx context.Context, s *state) error {
-			_, err := cloud.IAM(s.aws).CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{
-				Url: aws.String(s.issuer()), ClientIDList: []string{stsAudience}, Tags: cloud.IAMTags(s.tags(kindOIDC, sp.Name)),
+			in := &iam.CreateOpenIDConnectProviderInput{Url: aws.String(s.issuer()), ClientIDList: []string{stsAudience}, Tags: cloud.IAMTags(s.tags(kindOIDC, sp.Name))}
+			// IAM asks the issuer, which a cluster that has just been made may not answer for yet.
+			return s.aws.Retry(ctx, time.Minute, func(err error) bool { return cloud.Code(err) == "OpenIdIdpCommunicationError" }, func(ctx context.Context) error {
+				_, err := cloud.IAM(s.aws).CreateOpenIDConnectProvider(ctx, in)
+				if cloud.IsExists(err) {
+					return nil
+				}
+				return err
 			})
-			if cloud.IsExists(err) {
-				return nil
-			}
-			return err
 		},
 		Update: func(ctx context.Context, s *state, _ []string) error {
 			_, err := cloud.IAM(s.aws).AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{

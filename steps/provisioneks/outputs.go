@@ -19,6 +19,7 @@ func (s *state) outputs() Outputs {
 		SubnetIDs: SubnetIDs{Private: ids(s.lay.private), Public: ids(s.lay.public)},
 		Zones:     append([]string{}, s.lay.zones...), NodeGroups: []NodeGroupInfo{},
 	}
+	out.Kubeconfig = s.kubeconfigFile()
 	for _, g := range s.lay.groups {
 		out.NodeGroups = append(out.NodeGroups, NodeGroupInfo{
 			Name: g.Name, ARN: g.arn, InstanceTypes: append([]string{}, g.InstanceTypes...), Zones: append([]string{}, g.zones()...), RoleARN: s.nodeRole,

@@ -48,7 +48,7 @@ func (s *state) resources() []resource {
 	}
 	rs = append(rs, s.retiredGroups()...)
 	rs = append(rs, s.giveBack()...)
-	if !s.down && (len(sp.Tags) > 0 || s.wasTagged()) {
+	if !s.down && (len(sp.Tags) > 0 || s.tagged) {
 		rs = append(rs, mendTags(sp, rs))
 	}
 	if sp.Kubeconfig != nil {

@@ -105,6 +105,7 @@ type Outputs struct {
 	SubnetIDs  SubnetIDs        `json:"subnetIds" jsonschema_description:"subnets by kind"`
 	Zones      []string         `json:"zones" jsonschema_description:"availability zones of the subnets"`
 	NodeGroups []NodeGroupInfo  `json:"nodeGroups" jsonschema_description:"the managed node groups"`
+	Kubeconfig string           `json:"kubeconfig,omitempty" jsonschema_description:"file on this machine that access to the cluster was written to; missing where there is none"`
 }
 
 // OIDC is the issuer of the cluster's service account tokens.

@@ -57,6 +57,7 @@ type state struct {
 	caller cloud.Caller
 	// resumed says that something of ours was there when this run began.
 	resumed bool
+	tagged  bool // with tags of an earlier spec, perhaps
 	down    bool // removing: drift is of no interest, and states that a run cannot use still count as there
 	look    looks
 	lay     layout

@@ -102,7 +102,7 @@ func (p *step) begin(ctx context.Context, env steps.Env, sp Spec, down bool) (*s
 	if err := <-claimed; err != nil {
 		return nil, err
 	}
-	s.resumed = s.anything()
+	s.resumed, s.tagged = s.anything(), s.wasTagged(ctx)
 	left := make(chan error, 1)
 	go func() {
 		if down {

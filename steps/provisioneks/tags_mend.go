@@ -76,14 +76,14 @@ func tagDrift(sp Spec, all []bearer) []string {
 }
 
 // wasTagged reports that an earlier spec had tags which are not all taken off yet. EC2's are the last to go, the cluster's before them.
-func (s *state) wasTagged() bool {
+func (s *state) wasTagged(ctx context.Context) bool {
 	has := func(tags map[string]string) bool { return tags[cloud.TagIdentity] == s.owner && tags[tagKeys] != "" }
 	if c, _ := s.look.cluster.Peek(); c != nil && has(c.Tags) {
 		return true
 	}
 	found := false
 	see := func(_ *string, tags []ec2types.Tag) { found = found || has(cloud.EC2TagMap(tags)) }
-	_ = s.taggedInEC2(context.Background(), true, see) // asks nobody
+	_ = s.taggedInEC2(ctx, true, see) // asks nobody
 	return found
 }
 
