@@ -161,7 +161,8 @@ func move(ctx context.Context, args []string, log *slog.Logger, cluster func(con
 	f := a.flags()
 	f.SetOutput(io.Discard)
 	if err := f.Parse(args[1:]); err != nil {
-		return moverResult{}, fmt.Errorf("mover: %w", err)
+		return moverResult{}, &steps.Error{Code: "MoverVersion", Category: steps.Precondition, Message: "mover", Err: err,
+			Hints: []string{"the mover's image is of another version than this pipectl: name one of its own by --mover-image"}}
 	}
 	dev := device.Open(a.Host)
 	switch args[0] {
