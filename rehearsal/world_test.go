@@ -30,6 +30,9 @@ func newWorld(t *testing.T, o outline, file string) *world {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	opts := Options{File: file, Lab: lab, Self: self, Speed: defaultSpeed, Stdout: t.Output(), Stderr: t.Output(), Getenv: func(string) string { return "" }}
+	for name, value := range o.Values {
+		opts.Run = append(opts.Run, "--param", name+"="+value)
+	}
 	w, err := build(t.Context(), opts, o, dir)
 	t.Cleanup(w.close)
 	if err != nil {
