@@ -201,6 +201,10 @@ func TestRedactorKnowsTheSpellingsOfASecret(t *testing.T) {
 		"in base64":              {`cGEkJCB3L29yZCsxIng=`, `***g=`},
 		"in base64 after a name": {`dXNlcjpwYSQkIHcvb3JkKzEieA==`, `dXNlcjp***A==`},
 		"a short one":            {`abc`, `abc`},
+		"cut off":                {`have "x pa$$ w/o..., want "pa$$ w/ord+1\"...`, `have "x ***..., want "***...`},
+		"cut off in base64":      {`have "cGEkJCB3L29y...`, `have "***...`},
+		"cut off too early":      {`have "x pa$...`, `have "x pa$...`},
+		"no end of it":           {`pa$$ w/o. pa$$..`, `pa$$ w/o. pa$$..`},
 		"nothing":                {``, ``},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,11 +77,38 @@ func spellings(v string) []string {
 	return out
 }
 
-// String returns s without secrets.
+// String returns s without secrets, and without the beginnings of those that were cut off.
 func (r *Redactor) String(s string) string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.replacer.Replace(s)
+	return r.uncut(r.replacer.Replace(s))
+}
+
+// ellipsis stands where a text was shortened, by somebody who did not know what of it is secret.
+const ellipsis = "..."
+
+// uncut hides what begins a secret and ends at an ellipsis.
+func (r *Redactor) uncut(s string) string {
+	parts := strings.Split(s, ellipsis)
+	for i, part := range parts[:len(parts)-1] {
+		if n := r.begun(part); n > 0 {
+			parts[i] = part[:len(part)-n] + "***"
+		}
+	}
+	return strings.Join(parts, ellipsis)
+}
+
+// begun is how many bytes at the end of s begin a secret; 0 where they are too few to tell.
+func (r *Redactor) begun(s string) int {
+	most := 0
+	for secret := range r.spellings {
+		for n := min(len(secret)-1, len(s)); n >= max(minSecret, most+1); n-- {
+			if strings.HasSuffix(s, secret[:n]) {
+				most = n
+			}
+		}
+	}
+	return most
 }
 
 // Writer passes on to w what is written to it, without secrets; whole writes only (a log line, a JSON document).
