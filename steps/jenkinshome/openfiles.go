@@ -19,10 +19,6 @@ var procOf = func(host string) string { return filepath.Join(host, "proc") }
 // openToWrite are processes that have files of a home open to write, as "NAME (pid N): PATH". A home on the node's own disk may be written to by what
 // no API server knows of, such as a job of cron. Processes that end meanwhile have nothing open; where there is no /proc nobody is found.
 func openToWrite(proc, home string) ([]string, error) {
-	root, err := os.Stat(home)
-	if err != nil {
-		return nil, err
-	}
 	list, err := os.ReadDir(proc)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -30,14 +26,14 @@ func openToWrite(proc, home string) ([]string, error) {
 	var out []string
 	for _, e := range list {
 		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			out = append(out, openOf(filepath.Join(proc, e.Name()), pid, home, root)...)
+			out = append(out, openOf(filepath.Join(proc, e.Name()), pid, home)...)
 		}
 	}
 	return out, nil
 }
 
 // openOf looks at one process.
-func openOf(dir string, pid int, home string, root fs.FileInfo) (out []string) {
+func openOf(dir string, pid int, home string) (out []string) {
 	fds, err := os.ReadDir(filepath.Join(dir, "fd"))
 	if err != nil { // it has ended, or is one of the kernel's
 		return nil
@@ -45,14 +41,10 @@ func openOf(dir string, pid int, home string, root fs.FileInfo) (out []string) {
 	for _, fd := range fds {
 		at := filepath.Join(dir, "fd", fd.Name())
 		path, err := os.Readlink(at)
-		if err != nil || !strings.HasPrefix(path, "/") { // a socket, a pipe
+		if err != nil || !strings.HasPrefix(path, "/") || !writable(filepath.Join(dir, "fdinfo", fd.Name())) { // a socket, a pipe
 			continue
 		}
-		fi, err := os.Stat(at)
-		if err != nil || !fi.Mode().IsRegular() || !sameDevice(fi, root) || !writable(filepath.Join(dir, "fdinfo", fd.Name())) {
-			continue
-		}
-		if rel := below(home, path, fi); rel != "" {
+		if rel := below(home, path, at); rel != "" {
 			out = append(out, fmt.Sprintf("%s (pid %d): %s", nameOf(dir), pid, rel))
 		}
 	}
@@ -60,10 +52,15 @@ func openOf(dir string, pid int, home string, root fs.FileInfo) (out []string) {
 }
 
 // below finds an open file in the home, "" where it is not there. The path is one of the process's own file systems: in a container the home
-// is mounted somewhere else, so any end of the path may be the one below the home.
-func below(home, path string, open fs.FileInfo) string {
+// is mounted somewhere else, so any end of the path may be the one below the home. The open file itself is looked at last, and only where the
+// home has one of that name: it may lie on a server that does not answer, and Jenkins stands still.
+func below(home, path, open string) string {
 	for rel := strings.TrimPrefix(path, "/"); rel != ""; _, rel, _ = strings.Cut(rel, "/") {
-		if fi, err := os.Lstat(filepath.Join(home, rel)); err == nil && os.SameFile(fi, open) {
+		here, err := os.Lstat(filepath.Join(home, rel))
+		if err != nil || !here.Mode().IsRegular() {
+			continue
+		}
+		if there, err := os.Stat(open); err == nil && os.SameFile(here, there) {
 			return rel
 		}
 	}

@@ -13,10 +13,3 @@ func owner(fi fs.FileInfo) (uid, gid int) {
 	}
 	return -1, -1
 }
-
-// sameDevice says whether two files are of one file system.
-func sameDevice(a, b fs.FileInfo) bool {
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, also := b.Sys().(*syscall.Stat_t)
-	return ok && also && x.Dev == y.Dev
-}
