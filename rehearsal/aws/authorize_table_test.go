@@ -1,12 +1,11 @@
 package aws
 
 import (
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"pipectl.dev/cloud/cloudtest/calls"
 )
 
 // resourceless are calls of ours that are authorized on * alone, as the Service Authorization Reference has it, but for the last ones.
@@ -20,36 +19,19 @@ var resourceless = []string{
 }
 
 func TestEveryCallOfOursKnowsItsResources(t *testing.T) {
-	inputs := regexp.MustCompile(`&?\b(ec2|eks|iam|kms|sts|servicequotas|elb|elbv2|cloudwatchlogs|ssm)\.(\w+)Input\{`)
-	found := 0
-	for _, pattern := range []string{"../../steps/*/*.go", "../../cloud/*.go", "../../results/*.go", "../../engine/*.go", "../../cmd/pipectl/*.go"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range files {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.HasSuffix(f, "_test.go") {
-				continue
-			}
-			for _, m := range inputs.FindAllStringSubmatch(string(text), -1) {
-				found++
-				action := iamService(strings.TrimPrefix(m[1], "cloudwatch")) + ":" + m[2]
-				alone := slices.ContainsFunc(resourceless, func(p string) bool { return likes(p, action) })
-				switch known := len(needsOf[action]) > 0; {
-				case !known && !alone:
-					t.Errorf("%s calls %s, whose resources are not in needsOf: a policy would be held to nothing", f, action)
-				case known && slices.Contains(resourceless, action):
-					t.Errorf("%s is in needsOf and in resourceless", action)
-				}
-			}
+	found := calls.In(t, "../../steps/*/*.go", "../../cloud/*.go", "../../results/*.go", "../../engine/*.go", "../../cmd/pipectl/*.go")
+	for _, c := range found {
+		action := c.IAM()
+		alone := slices.ContainsFunc(resourceless, func(p string) bool { return likes(p, action) })
+		switch known := len(needsOf[action]) > 0; {
+		case !known && !alone:
+			t.Errorf("%s calls %s, whose resources are not in needsOf: a policy would be held to nothing", c.File, action)
+		case known && slices.Contains(resourceless, action):
+			t.Errorf("%s is in needsOf and in resourceless", action)
 		}
 	}
-	if found < 100 {
-		t.Errorf("only %d calls found", found)
+	if len(found) < 100 {
+		t.Errorf("only %d calls found", len(found))
 	}
 }
 

@@ -1,9 +1,6 @@
 package attachvolume_test
 
 import (
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,31 +12,17 @@ import (
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/cloudtest"
+	"pipectl.dev/cloud/cloudtest/calls"
 	emu "pipectl.dev/rehearsal/aws"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/attachvolume"
 )
 
-var inputs = regexp.MustCompile(`&?\b([a-z0-9]+)\.(\w+)Input\{`)
-
 func TestPermissionsAskedForAreThoseOfTheCallsMade(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var made []string
-	for _, f := range files {
-		if strings.HasSuffix(f, "_test.go") {
-			continue
-		}
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range inputs.FindAllStringSubmatch(string(text), -1) {
-			made = append(made, m[1]+":"+m[2])
-		}
+	for _, c := range calls.In(t, "*.go") {
+		made = append(made, c.IAM())
 	}
 	slices.Sort(made)
 	if made = slices.Compact(made); !slices.Equal(made, attachvolume.Actions()) {

@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +19,7 @@ import (
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/cloudtest"
+	"pipectl.dev/cloud/cloudtest/calls"
 	emulator "pipectl.dev/rehearsal/aws"
 	"pipectl.dev/steps/provisioneks"
 )
@@ -272,38 +271,13 @@ var elsewhere = map[string]string{
 	"ec2:DescribeRegions": "cloud: only status --all-regions asks, and writes nothing",
 }
 
-func iamService(pkg string) string {
-	switch pkg {
-	case "elb", "elbv2":
-		return "elasticloadbalancing"
-	case "cloudwatchlogs":
-		return "logs"
-	}
-	return pkg
-}
-
-var inputs = regexp.MustCompile(`&?\b(ec2|eks|iam|kms|sts|servicequotas|elb|elbv2|cloudwatchlogs)\.(\w+)Input\{`)
-
 // covered fails when the source of a step, or of what steps share in package cloud, has a call that went wrong in no life.
 func covered(t *testing.T, disturbed map[string]bool) {
 	t.Helper()
 	made := map[string]string{}
-	for _, pattern := range []string{"../*/*.go", "../../cloud/*.go"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range files {
-			if strings.HasSuffix(f, "_test.go") {
-				continue
-			}
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, m := range inputs.FindAllStringSubmatch(string(text), -1) {
-				made[iamService(m[1])+":"+m[2]] = filepath.Base(filepath.Dir(f)) + "/" + filepath.Base(f)
-			}
+	for _, c := range calls.In(t, "../*/*.go", "../../cloud/*.go") {
+		if c.Service != "ssm" { // locks, and a look at an image's newest release
+			made[c.IAM()] = filepath.Base(filepath.Dir(c.File)) + "/" + filepath.Base(c.File)
 		}
 	}
 	for _, c := range slices.Sorted(maps.Keys(made)) {

@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
+	"pipectl.dev/cloud/cloudtest/calls"
 	emu "pipectl.dev/rehearsal/aws"
 )
 
@@ -130,24 +128,10 @@ func (s *stage) disturb(t *testing.T, way string, c awsCall, at int, kind string
 // callsInSource are the calls to AWS that the package's own code makes.
 func callsInSource(t *testing.T) []string {
 	t.Helper()
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	input := regexp.MustCompile(`&(ec2)\.(\w+)Input\{`)
 	var out []string
-	for _, f := range files {
-		if strings.HasSuffix(f, "_test.go") {
-			continue
-		}
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range input.FindAllStringSubmatch(string(text), -1) {
-			if call := m[1] + ":" + m[2]; !slices.Contains(out, call) {
-				out = append(out, call)
-			}
+	for _, c := range calls.In(t, "*.go") {
+		if call := c.IAM(); !slices.Contains(out, call) {
+			out = append(out, call)
 		}
 	}
 	return out

@@ -2,8 +2,6 @@ package jenkinshome
 
 import (
 	"maps"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,37 +9,20 @@ import (
 	"testing/synctest"
 
 	"pipectl.dev/cloud/cloudtest"
+	"pipectl.dev/cloud/cloudtest/calls"
 	emu "pipectl.dev/rehearsal/aws"
 	"pipectl.dev/steps"
 )
 
-var (
-	inputsOfCalls = regexp.MustCompile(`&?\b(ec2|eks|iam|kms|sts)\.(\w+)Input\{`)
-	sharedLists   = regexp.MustCompile(`\.(Snapshots|Volumes|Instances)\(ctx`)
-)
+var sharedLists = regexp.MustCompile(`\.(Snapshots|Volumes|Instances)\(ctx`)
 
 func TestPermissionsAskedForAreThoseOfTheCallsMade(t *testing.T) {
 	t.Parallel()
 	var made []string
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range calls.In(t, "*.go") {
+		made = append(made, c.IAM())
 	}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasSuffix(f, "_test.go") {
-			continue
-		}
-		for _, m := range inputsOfCalls.FindAllStringSubmatch(string(text), -1) {
-			made = append(made, m[1]+":"+m[2])
-		}
-		for _, m := range sharedLists.FindAllStringSubmatch(string(text), -1) {
-			made = append(made, "ec2:Describe"+m[1])
-		}
-	}
+	calls.Each(t, sharedLists, func(_ string, m []string) { made = append(made, "ec2:Describe"+m[1]) }, "*.go")
 	asked := slices.Concat(append(slices.Collect(maps.Values(actionsOfRoute)), actionsOfAll)...)
 	slices.Sort(made)
 	slices.Sort(asked)
