@@ -20,21 +20,24 @@ import (
 // Belongings lists what carries the owner tag of identity and shows that a step was at work: all that costs money, networks, roles, OIDC
 // providers, and add-ons and Pod Identity associations, in clusters of others too. Smaller parts (subnets, routes) are not listed: they go with the network that they are in.
 func (s *Session) Belongings(ctx context.Context, identity string) ([]Holding, error) {
-	var clusters []string
+	clusters := s.clusterLook()
 	var pods atomic.Bool
-	all, err := beside(ctx, identity, s.Inventory, s.heldNetworks, s.heldIssuers,
+	all, err := beside(ctx, identity, s.heldNetworks, s.heldIssuers,
+		func(ctx context.Context, identity string) ([]Holding, error) {
+			return s.inventory(ctx, identity, clusters)
+		},
 		func(ctx context.Context, identity string) ([]Holding, error) {
 			return s.heldRoles(ctx, identity, &pods)
-		},
-		func(ctx context.Context, _ string) (_ []Holding, err error) {
-			clusters, err = s.clusterNames(ctx)
-			return nil, err
 		})
 	if err != nil {
 		return nil, err
 	}
+	names, err := clusters.Get(ctx, "within")
+	if err != nil {
+		return nil, Explain(err)
+	}
 	var within []look
-	for _, name := range clusters {
+	for _, name := range names {
 		ours := slices.ContainsFunc(all, func(h Holding) bool { return h.Kind == "eks:Cluster" && h.ID == name })
 		within = append(within, s.heldIn(name, ours, s.heldAddons))
 		if ours || pods.Load() { // there is no association without a role

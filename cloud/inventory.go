@@ -28,7 +28,18 @@ type Holding struct {
 // Inventory lists what costs money and carries the owner tag of identity, whatever pipeline file it came from: clusters, instances, NAT
 // gateways, addresses, volumes and snapshots.
 func (s *Session) Inventory(ctx context.Context, identity string) ([]Holding, error) {
-	all, err := beside(ctx, identity, s.heldClusters, s.heldInstances, s.heldNATs, s.heldAddresses, s.heldVolumes, s.heldSnapshots)
+	return s.inventory(ctx, identity, s.clusterLook())
+}
+
+func (s *Session) inventory(ctx context.Context, identity string, clusters *Look[[]string]) ([]Holding, error) {
+	heldClusters := func(ctx context.Context, identity string) ([]Holding, error) {
+		names, err := clusters.Get(ctx, "inventory")
+		if err != nil {
+			return nil, err
+		}
+		return s.heldClusters(ctx, names, identity)
+	}
+	all, err := beside(ctx, identity, heldClusters, s.heldInstances, s.heldNATs, s.heldAddresses, s.heldVolumes, s.heldSnapshots)
 	if err != nil {
 		return nil, err
 	}
@@ -66,22 +77,20 @@ func held(tags []ec2types.Tag, id string, since *time.Time, item string, count f
 	return Holding{Kind: m[TagKind], Name: m[TagName], Owner: m[TagIdentity], ID: id, Since: aws.ToTime(since), Item: item, Count: count}
 }
 
-// clusterNames are those of all clusters of the region.
-func (s *Session) clusterNames(ctx context.Context) ([]string, error) {
-	return Paged(ctx, func(ctx context.Context, token *string) ([]string, *string, error) {
-		o, err := EKS(s).ListClusters(ctx, &eks.ListClustersInput{NextToken: token})
-		if err != nil {
-			return nil, nil, err
-		}
-		return o.Clusters, o.NextToken, nil
-	})
+// clusterLook is for the names of all clusters of the region.
+func (s *Session) clusterLook() *Look[[]string] {
+	return &Look[[]string]{Fetch: func(ctx context.Context) ([]string, error) {
+		return Paged(ctx, func(ctx context.Context, token *string) ([]string, *string, error) {
+			o, err := EKS(s).ListClusters(ctx, &eks.ListClustersInput{NextToken: token})
+			if err != nil {
+				return nil, nil, err
+			}
+			return o.Clusters, o.NextToken, nil
+		})
+	}}
 }
 
-func (s *Session) heldClusters(ctx context.Context, identity string) ([]Holding, error) {
-	names, err := s.clusterNames(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (s *Session) heldClusters(ctx context.Context, names []string, identity string) ([]Holding, error) {
 	var out []Holding
 	for _, name := range names {
 		o, err := EKS(s).DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &name})
