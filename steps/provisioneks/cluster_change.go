@@ -62,7 +62,7 @@ func (s *state) logging() *ekstypes.Logging {
 // What is left to do is therefore looked up before each.
 func (s *state) updateCluster(ctx context.Context) error {
 	for before := []string(nil); ; {
-		c, err := s.atRest(ctx)
+		c, err := s.clusterAtRest(ctx)
 		if err != nil {
 			return err
 		}
@@ -95,23 +95,29 @@ func busy(err error) bool {
 	return cloud.Code(err) == "ResourceInUseException" && (cloud.Says(err, "update in progress") || cloud.Says(err, "not currently in Active State") || cloud.Says(err, "currently not in Active State"))
 }
 
-// atRest waits until the cluster is neither updated nor deleted, and gives it as it then is, nil when it is gone.
-func (s *state) atRest(ctx context.Context) (*ekstypes.Cluster, error) {
-	var c *ekstypes.Cluster
-	report := func(p wait.Progress) { s.env.WaitingFor("the cluster is "+p.Detail, p) }
+// atRest waits until something is neither updated nor deleted, and gives it as it then is, nil when it is gone. status tells its state; EKS
+// names those of clusters and of node groups alike.
+func atRest[T any](ctx context.Context, s *state, name string, describe func(context.Context) (*T, error), status func(*T) string) (*T, error) {
+	var x *T
+	report := func(p wait.Progress) { s.env.WaitingFor(name+" is "+p.Detail, p) }
 	o := wait.Options{Timeout: time.Hour, Min: 5 * time.Second, Speed: s.aws.Speed, Report: report}
 	err := wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
 		var err error
-		c, err = s.describeCluster(ctx)
+		x, err = describe(ctx)
 		if cloud.IsTransient(err) {
 			return false, "no answer", nil
 		}
-		if c == nil || err != nil {
+		if x == nil || err != nil {
 			return true, "", err
 		}
-		return c.Status != ekstypes.ClusterStatusUpdating && c.Status != ekstypes.ClusterStatusDeleting, string(c.Status), nil
+		now := status(x)
+		return now != string(ekstypes.ClusterStatusUpdating) && now != string(ekstypes.ClusterStatusDeleting), now, nil
 	})
-	return c, err
+	return x, err
+}
+
+func (s *state) clusterAtRest(ctx context.Context) (*ekstypes.Cluster, error) {
+	return atRest(ctx, s, "the cluster", s.describeCluster, func(c *ekstypes.Cluster) string { return string(c.Status) })
 }
 
 // nextUpdate asks for the first of the changes that drift names: who may reach the cluster before what it logs, its version last.

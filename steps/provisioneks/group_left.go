@@ -32,7 +32,7 @@ func (s *state) leftGroups(ctx context.Context) error {
 			return cloud.Explain(err)
 		}
 	}
-	groups, err := besides(slices.DeleteFunc(names, named), func(name string) (*ekstypes.Nodegroup, error) { return s.describeGroup(ctx, name) })
+	groups, err := s.describeGroups(ctx, slices.DeleteFunc(names, named))
 	if err != nil {
 		return cloud.Explain(err)
 	}
@@ -72,7 +72,7 @@ func (s *state) foretell(ctx context.Context) error {
 		text := fmt.Sprintf("node group %s is no longer under `nodeGroups`: ", old.name)
 		if !s.env.Prune {
 			text += s.nodesOf(g) + " stay until `pipectl run --prune`, which drains and removes them"
-			if v := s.spec.Version; v != "" && behind(g, fmt.Sprintf("1.%d", minor(v)-1)) {
+			if v := s.spec.Version; v != "" && farBehind(g, v) {
 				text += "; they are upgraded too, for EKS takes no control plane to " + v + " that has node groups more than one minor version behind"
 			}
 			s.notes = append(s.notes, text)

@@ -27,6 +27,11 @@ func (s *state) describeGroup(ctx context.Context, name string) (*ekstypes.Nodeg
 	return o.Nodegroup, nil
 }
 
+// describeGroups asks for all at once; those that are gone are missing.
+func (s *state) describeGroups(ctx context.Context, names []string) ([]ekstypes.Nodegroup, error) {
+	return besides(names, func(name string) (*ekstypes.Nodegroup, error) { return s.describeGroup(ctx, name) })
+}
+
 // groupNames are all node groups of the cluster, none when there is no cluster.
 func (s *state) groupNames(ctx context.Context) ([]string, error) {
 	all, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]string, *string, error) {

@@ -113,23 +113,9 @@ func (s *state) updateGroup(ctx context.Context, p *groupPart) error {
 	}
 }
 
-// groupAtRest waits until a node group is neither updated nor deleted, and gives it as it then is, nil when it is gone.
 func (s *state) groupAtRest(ctx context.Context, name string) (*ekstypes.Nodegroup, error) {
-	var g *ekstypes.Nodegroup
-	report := func(p wait.Progress) { s.env.WaitingFor("node group "+name+" is "+p.Detail, p) }
-	o := wait.Options{Timeout: time.Hour, Min: 5 * time.Second, Speed: s.aws.Speed, Report: report}
-	err := wait.Until(ctx, o, func(ctx context.Context) (bool, string, error) {
-		var err error
-		g, err = s.describeGroup(ctx, name)
-		if cloud.IsTransient(err) {
-			return false, "no answer", nil
-		}
-		if g == nil || err != nil {
-			return true, "", err
-		}
-		return g.Status != ekstypes.NodegroupStatusUpdating && g.Status != ekstypes.NodegroupStatusDeleting, string(g.Status), nil
-	})
-	return g, err
+	describe := func(ctx context.Context) (*ekstypes.Nodegroup, error) { return s.describeGroup(ctx, name) }
+	return atRest(ctx, s, "node group "+name, describe, func(g *ekstypes.Nodegroup) string { return string(g.Status) })
 }
 
 // nextGroupUpdate asks for sizes, labels and taints first, which leave the nodes alone, then for nodes by the new launch template.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	"pipectl.dev/cloud"
@@ -18,16 +19,14 @@ func (s *state) findStayers(ctx context.Context) error {
 	if s.spec.Network.exists() || s.spec.Network.NAT == "none" {
 		return nil
 	}
-	subnets, err := s.look.subnets.Get(ctx, "stayers")
-	if err != nil {
-		return err
-	}
 	public := map[string]bool{}
-	for _, sub := range subnets {
-		name, ok := s.mine(sub.Tags, kindSubnet)
-		if ok && kindOfSubnet(name, s.spec.Name) == "public" && aws.ToBool(sub.MapPublicIpOnLaunch) {
+	err := s.ourSubnets(ctx, "stayers", func(kind string, sub ec2types.Subnet) {
+		if kind == "public" && aws.ToBool(sub.MapPublicIpOnLaunch) {
 			public[aws.ToString(sub.SubnetId)] = true
 		}
+	})
+	if err != nil {
+		return err
 	}
 	if len(public) == 0 {
 		return nil
@@ -36,7 +35,7 @@ func (s *state) findStayers(ctx context.Context) error {
 	for _, g := range s.spec.NodeGroups {
 		names = append(names, g.Name)
 	}
-	groups, err := besides(names, func(name string) (*ekstypes.Nodegroup, error) { return s.describeGroup(ctx, name) })
+	groups, err := s.describeGroups(ctx, names)
 	for _, g := range groups {
 		// One that failed, or that goes, is made anew where others are.
 		goes := g.Status == ekstypes.NodegroupStatusCreateFailed || g.Status == ekstypes.NodegroupStatusDeleting || g.Status == ekstypes.NodegroupStatusDeleteFailed
@@ -64,35 +63,41 @@ func (s *state) checkHomes(ctx context.Context) ([]error, error) {
 	if s.spec.Network.exists() || s.spec.Network.NAT != "none" || s.env.Unknown("network.nat") {
 		return nil, nil
 	}
-	subnets, err := s.look.subnets.Get(ctx, "homes")
+	kinds := map[string]string{}
+	err := s.ourSubnets(ctx, "homes", func(kind string, sub ec2types.Subnet) { kinds[aws.ToString(sub.SubnetId)] = kind })
 	if err != nil {
 		return nil, err
-	}
-	kinds := map[string]string{}
-	for _, sub := range subnets {
-		if name, ok := s.mine(sub.Tags, kindSubnet); ok {
-			kinds[aws.ToString(sub.SubnetId)] = kindOfSubnet(name, s.spec.Name)
-		}
 	}
 	names, err := s.groupNames(ctx)
 	if err != nil {
 		return nil, err
 	}
+	groups, err := s.describeGroups(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	var out []error
-	for _, name := range names {
-		g, err := s.describeGroup(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		if g == nil || g.Status == ekstypes.NodegroupStatusDeleting || len(g.Subnets) == 0 {
+	for _, g := range groups {
+		if g.Status == ekstypes.NodegroupStatusDeleting || len(g.Subnets) == 0 {
 			continue
 		}
 		if have := kinds[g.Subnets[0]]; have != "" && have != "public" {
-			out = append(out, precondition("NodesWouldBeCutOff", fmt.Sprintf("network.nat: none wants nodes in public subnets, and node group %s is in %s ones, which it cannot leave", name, have),
+			out = append(out, precondition("NodesWouldBeCutOff", fmt.Sprintf("network.nat: none wants nodes in public subnets, and node group %s is in %s ones, which it cannot leave", aws.ToString(g.NodegroupName), have),
 				"write nat: single or per-az, or take the node group out of the file and `run --prune` first"))
 		}
 	}
 	return out, nil
+}
+
+// ourSubnets goes through the subnets that we made, which are private or public.
+func (s *state) ourSubnets(ctx context.Context, reader string, use func(kind string, sub ec2types.Subnet)) error {
+	all, err := s.look.subnets.Get(ctx, reader)
+	for _, sub := range all {
+		if name, ok := s.mine(sub.Tags, kindSubnet); ok {
+			use(kindOfSubnet(name, s.spec.Name), sub)
+		}
+	}
+	return err
 }
 
 // kindOfSubnet reads private or public from the name of a part, such as blog/private-1.

@@ -104,6 +104,11 @@ func (s *state) checkUpgrade(ctx context.Context, c *ekstypes.Cluster) ([]error,
 	return s.checkUpgradeOfGroups(ctx, want)
 }
 
+// farBehind reports whether EKS would refuse version to the control plane of a node group.
+func farBehind(g *ekstypes.Nodegroup, version string) bool {
+	return behind(g, fmt.Sprintf("1.%d", minor(version)-1))
+}
+
 // checkUpgradeOfGroups finds node groups that the control plane cannot leave behind, which EKS says only halfway: those whose image family
 // ends before version does, and those of others, which are not ours to upgrade.
 func (s *state) checkUpgradeOfGroups(ctx context.Context, version string) ([]error, error) {
@@ -111,18 +116,17 @@ func (s *state) checkUpgradeOfGroups(ctx context.Context, version string) ([]err
 	if err != nil {
 		return nil, err
 	}
+	groups, err := s.describeGroups(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	var out []error
-	for _, name := range names {
-		g, err := s.describeGroup(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case g == nil:
+	for _, g := range groups {
+		switch name := aws.ToString(g.NodegroupName); {
 		case minor(version) > lastAL2 && strings.HasPrefix(string(g.AmiType), "AL2_"):
 			out = append(out, precondition("AMITypeTooOld", fmt.Sprintf("node group %s: %s ended with Kubernetes 1.%d, the cluster is to be %s", name, g.AmiType, lastAL2, version),
 				"make a node group of another name with "+successor(string(g.AmiType))+" and take this one out first: the image family of a node group cannot change"))
-		case !cloud.Ours(g.Tags, s.owner, kindGroup, s.name(name)) && behind(g, fmt.Sprintf("1.%d", minor(version)-1)):
+		case !cloud.Ours(g.Tags, s.owner, kindGroup, s.name(name)) && farBehind(&g, version):
 			out = append(out, precondition("NodegroupBehind", fmt.Sprintf("version: node group %s has Kubernetes %s and is not ours to upgrade; EKS takes a control plane to %s only from node groups of the minor version before it", name, aws.ToString(g.Version), version),
 				fmt.Sprintf("upgrade %s by what made it, or write version: \"1.%d\" first", name, minor(aws.ToString(g.Version))+1)))
 		}
