@@ -215,15 +215,10 @@ func (c *Cloud) createRegionalNat(req *request, token string) (any, error) {
 	c.ec2.nats.rows = append(c.ec2.nats.rows, n)
 	c.remember(req, token, n.id)
 	if c.gatewayOf(v.id) == nil {
-		n.failCode, n.failMessage = "Gateway.NotAttached", "Network "+v.id+" has no Internet gateway attached"
-		c.after(5*time.Second, func() { n.state = "failed" })
-		return c.natResult(n, token), nil
+		c.failNat(n, "Gateway.NotAttached", notAttached(v.id))
+	} else {
+		c.makeNat(req, n, []string{v.id})
 	}
-	c.spend(req, "ec2:CreateNatGateway", n.id, []string{v.id}, func() {
-		if n.state == "pending" {
-			n.state = "available"
-		}
-	})
 	return c.natResult(n, token), nil
 }
 
@@ -237,19 +232,17 @@ func (c *Cloud) natAddress(req *request) (*address, error) {
 
 func (c *Cloud) startNat(req *request, n *nat, sn *subnet, a *address) {
 	if c.gatewayOf(sn.vpc) == nil && n.connectivity == "public" {
-		n.failCode, n.failMessage = "Gateway.NotAttached", "Network "+sn.vpc+" has no Internet gateway attached"
-	} else if a != nil && a.association != "" {
-		n.failCode, n.failMessage = "Resource.AlreadyAssociated", "Elastic IP address ["+a.id+"] is already associated"
+		c.failNat(n, "Gateway.NotAttached", notAttached(sn.vpc))
+		return
 	}
-	if n.failCode != "" {
-		c.after(5*time.Second, func() { n.state = "failed" })
+	if a != nil && a.association != "" {
+		c.failNat(n, "Resource.AlreadyAssociated", "Elastic IP address ["+a.id+"] is already associated")
 		return
 	}
 	after := []string{sn.id}
 	e, ok := c.newInterface(sn, "Interface for NAT Gateway "+n.id, nil)
 	if !ok {
-		n.failCode, n.failMessage = "InsufficientFreeAddressesInSubnet", "Subnet has insufficient free addresses to create this NAT gateway"
-		c.after(5*time.Second, func() { n.state = "failed" })
+		c.failNat(n, "InsufficientFreeAddressesInSubnet", "Subnet has insufficient free addresses to create this NAT gateway")
 		return
 	}
 	e.kind2, e.managed, e.requester = "nat_gateway", true, "amazon-aws"
@@ -260,12 +253,25 @@ func (c *Cloud) startNat(req *request, n *nat, sn *subnet, a *address) {
 		n.allocation, n.publicIP = a.id, a.ip
 		after = append(after, a.id)
 	}
+	c.makeNat(req, n, after)
+}
+
+// makeNat has a gateway that nothing is wrong with available after its time.
+func (c *Cloud) makeNat(req *request, n *nat, after []string) {
 	c.spend(req, "ec2:CreateNatGateway", n.id, after, func() {
 		if n.state == "pending" {
 			n.state = "available"
 		}
 	})
 }
+
+// failNat has one fail, of which EC2 tells the reason only a moment later.
+func (c *Cloud) failNat(n *nat, code, message string) {
+	n.failCode, n.failMessage = code, message
+	c.after(5*time.Second, func() { n.state = "failed" })
+}
+
+func notAttached(vpc string) string { return "Network " + vpc + " has no Internet gateway attached" }
 
 func (c *Cloud) natResult(n *nat, token string) []node {
 	if n == nil {
