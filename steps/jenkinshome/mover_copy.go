@@ -140,8 +140,10 @@ func (p precopy) final(ctx context.Context, root string) (*finalPass, error) {
 	}
 	p.log.Info("last pass done", "files", rep.Seen.Files, "copied", rep.Copied.Files, "deleted", rep.Deleted, "seconds", rep.Seconds, "looked", looked(rep))
 	f := &finalPass{Hash: rep.ManifestHash, Files: rep.Seen.Files, Bytes: rep.Bytes, Copy: time.Since(began).Seconds()}
-	if err := p.lookAgain(ctx, root); err != nil {
-		return nil, err
+	if p.far != nil { // a snapshot cannot change
+		if err := p.lookAgain(ctx, root); err != nil {
+			return nil, err
+		}
 	}
 	began = time.Now()
 	if err := p.readBack(ctx, root, delta.Name(), trusted && p.far.losses() == lost); err != nil {

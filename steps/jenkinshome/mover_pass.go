@@ -67,13 +67,7 @@ func (c *cut) final(ctx context.Context, root, delta string) error {
 	}
 	c.log.Info("last pass done", "files", rep.Seen.Files, "copied", rep.Copied.Files, "deleted", rep.Deleted, "seconds", rep.Seconds, "looked", looked(rep))
 	c.rec.Cut.Hash, c.rec.Cut.Files, c.rec.Cut.Bytes = rep.ManifestHash, rep.Seen.Files, rep.Bytes
-	again := p.options(root, false)
-	again.DryRun = true
-	second, err := treecopy.Copy(ctx, c.args.Source, root, again)
-	if err != nil {
-		return copyError(err)
-	}
-	if err := unchanged(second); err != nil {
+	if err := p.lookAgain(ctx, root); err != nil {
 		return err
 	}
 	if who, err := c.writers(); err != nil || len(who) > 0 { // what is open can be written to at any time

@@ -15,38 +15,27 @@ func trusted(root string) bool {
 // readBack verifies what a pass wrote, as its delta has it. Where what was there before is not trusted it verifies everything: a pass that
 // was cut off wrote files that the delta of the next one does not have.
 func (p precopy) readBack(ctx context.Context, root, delta string, trusted bool) error {
-	check := p.verify
+	manifest := manifestOf(root)
 	if trusted {
-		check = func(ctx context.Context, root string) error { return verifyDelta(ctx, root, delta, p.args.Exclude) }
+		manifest = delta
 	}
-	if err := check(ctx, root); err != nil {
+	rep, err := verify(ctx, root, manifest, p.args.Exclude)
+	if err != nil {
 		return err
+	}
+	if !trusted { // the expensive part of the proof, done before anything stands still
+		p.log.Info("copy verified", "files", rep.Seen.Files, "seconds", rep.Seconds)
 	}
 	return treecopy.MarkVerified(root)
 }
 
-// verify reads the whole copy back: the expensive part of the proof, done before anything stands still.
-func (p precopy) verify(ctx context.Context, root string) error {
-	m, err := treecopy.OpenManifest(manifestOf(root))
+// verify reads back what a manifest lists.
+func verify(ctx context.Context, root, manifest string, exclude []string) (*treecopy.Report, error) {
+	m, err := treecopy.OpenManifest(manifest)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = m.Close() }() // read only
-	rep, err := treecopy.Verify(ctx, root, m, treecopy.Options{Excludes: p.args.Exclude})
-	if err != nil {
-		return copyError(err)
-	}
-	p.log.Info("copy verified", "files", rep.Seen.Files, "seconds", rep.Seconds)
-	return nil
-}
-
-// verifyDelta reads back what one pass wrote.
-func verifyDelta(ctx context.Context, root, delta string, exclude []string) error {
-	m, err := treecopy.OpenManifest(delta)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = m.Close() }() // read only
-	_, err = treecopy.Verify(ctx, root, m, treecopy.Options{Excludes: exclude})
-	return copyError(err)
+	rep, err := treecopy.Verify(ctx, root, m, treecopy.Options{Excludes: exclude})
+	return rep, copyError(err)
 }

@@ -22,7 +22,7 @@ type receiver struct {
 	src  *stream.Source // nil while there is no connection
 	seen stream.Stats   // of it, until the pass before
 	root treecopy.Stat  // of the home, as last seen
-	lost int            // passes that a lost connection ended
+	lost int            // connections
 }
 
 func newReceiver(ctx context.Context, a moverArgs, log *slog.Logger) (*receiver, error) {
@@ -49,35 +49,28 @@ func (r *receiver) hangUp() {
 	r.src, r.seen = nil, stream.Stats{}
 }
 
-// copy makes one pass, over the connection of the pass before where there is one: Jenkins stands still while another is made. A connection
-// that is lost is waited for anew, and the pass begins where it was: what is complete is not sent again.
-func (r *receiver) copy(ctx context.Context, root string, o treecopy.Options) (*treecopy.Report, error) {
-	for {
-		if r.src == nil {
-			src, err := r.connect(ctx)
-			if err != nil {
-				return nil, err
-			}
-			r.src = src
+// copy makes one pass, over the connection of the pass before where there is one: Jenkins stands still while another is made. After a lost
+// connection the pass begins where it was: what is complete is not sent again.
+func (r *receiver) copy(ctx context.Context, root string, o treecopy.Options) (rep *treecopy.Report, err error) {
+	err = r.connected(ctx, func() error {
+		if rep, err = treecopy.CopyFrom(ctx, remember{r.src, r}, root, o); err != nil {
+			return err
 		}
-		rep, err := treecopy.CopyFrom(ctx, remember{r.src, r}, root, o)
-		if err == nil {
-			now := r.src.Stats()
-			r.log.Info("received", "bytes", now.Raw-r.seen.Raw, "wire", now.Wire-r.seen.Wire, "packed", now.Packed > r.seen.Packed)
-			r.seen = now
-			return rep, nil
-		}
-		r.hangUp()
-		if !errors.Is(err, treecopy.ErrLost) || ctx.Err() != nil {
-			return rep, err
-		}
-		r.lost++
-		r.log.Warn("connection: " + err.Error())
-	}
+		now := r.src.Stats()
+		r.log.Info("received", "bytes", now.Raw-r.seen.Raw, "wire", now.Wire-r.seen.Wire, "packed", now.Packed > r.seen.Packed)
+		r.seen = now
+		return nil
+	})
+	return rep, err
 }
 
-// still waits until nothing writes to the home any more, over as many connections as that takes.
+// still waits until nothing writes to the home any more.
 func (r *receiver) still(ctx context.Context) error {
+	return r.connected(ctx, func() error { return r.src.Still(ctx) })
+}
+
+// connected does something over a connection. One that is lost is waited for anew, as often as that takes.
+func (r *receiver) connected(ctx context.Context, do func() error) error {
 	for {
 		if r.src == nil {
 			src, err := r.connect(ctx)
@@ -86,7 +79,7 @@ func (r *receiver) still(ctx context.Context) error {
 			}
 			r.src = src
 		}
-		err := r.src.Still(ctx)
+		err := do()
 		if err == nil {
 			return nil
 		}
@@ -94,11 +87,12 @@ func (r *receiver) still(ctx context.Context) error {
 		if !errors.Is(err, treecopy.ErrLost) || ctx.Err() != nil {
 			return err
 		}
+		r.lost++
 		r.log.Warn("connection: " + err.Error())
 	}
 }
 
-// losses counts passes that were not made in one go.
+// losses counts connections that were lost: a pass during which it grows was not made in one go.
 func (r *receiver) losses() int {
 	if r == nil {
 		return 0
@@ -166,12 +160,8 @@ func (p precopy) pass(ctx context.Context, root string, o treecopy.Options) (*tr
 	return treecopy.Copy(ctx, p.args.Source, root, o)
 }
 
-// lookAgain holds the home against the copy a second time, without writing: after Jenkins has stopped nobody may change it. A snapshot
-// cannot change.
+// lookAgain holds the home against the copy a second time, without writing: after Jenkins has stopped nobody may change it.
 func (p precopy) lookAgain(ctx context.Context, root string) error {
-	if p.far == nil {
-		return nil
-	}
 	o := p.options(root, false)
 	o.DryRun = true
 	second, err := p.pass(ctx, root, o)

@@ -13,20 +13,26 @@ import (
 	"pipectl.dev/kube"
 )
 
-// sharers are pods that may write to the home: they mount the claim, or on the home's node its directory or one below. Our own only read it.
+// sharers are pods that may write to the home: they mount the claim, or on the home's node its directory or one below.
 func sharers(pods []corev1.Pod, claim, dir, node string) []string {
 	var out []string
+	for _, p := range writers(pods, func(p *corev1.Pod, v *corev1.Volume) bool {
+		return claim != "" && v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim ||
+			dir != "" && v.HostPath != nil && p.Spec.NodeName == node && within(path.Clean(v.HostPath.Path), dir)
+	}) {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+// writers are the pods that are not over and may write to a volume that is the home. Our own only read it.
+func writers(pods []corev1.Pod, home func(p *corev1.Pod, v *corev1.Volume) bool) (out []corev1.Pod) {
 	for _, p := range pods {
 		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || p.Labels[kube.RunLabel] != "" {
 			continue
 		}
-		for _, v := range p.Spec.Volumes {
-			same := claim != "" && v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim ||
-				dir != "" && v.HostPath != nil && p.Spec.NodeName == node && within(path.Clean(v.HostPath.Path), dir)
-			if same && writes(p.Spec, v.Name) {
-				out = append(out, p.Name)
-				break
-			}
+		if slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return home(&p, &v) && writes(p.Spec, v.Name) }) {
+			out = append(out, p)
 		}
 	}
 	return out

@@ -79,28 +79,19 @@ func claimsOf(all []corev1.PersistentVolume, at homePlace) (anywhere, onNode map
 	return anywhere, onNode
 }
 
-// sharersAnywhere are pods of the whole cluster that may write to the home, as namespace/name. Our own only read it.
+// sharersAnywhere are pods of the whole cluster that may write to the home, as namespace/name.
 func sharersAnywhere(pods []corev1.Pod, volumes []corev1.PersistentVolume, at homePlace) []string {
 	anywhere, onNode := claimsOf(volumes, at)
 	var out []string
-	for _, p := range pods {
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || p.Labels[kube.RunLabel] != "" {
-			continue
-		}
+	for _, p := range writers(pods, func(p *corev1.Pod, v *corev1.Volume) bool {
 		here := p.Spec.NodeName == at.Node
-		if slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
-			same := false
-			if c := v.PersistentVolumeClaim; c != nil && !c.ReadOnly {
-				name := p.Namespace + "/" + c.ClaimName
-				same = anywhere[name] || here && onNode[name]
-			}
-			if v.HostPath != nil {
-				same = at.Dir != "" && here && within(path.Clean(v.HostPath.Path), at.Dir)
-			}
-			return same && writes(p.Spec, v.Name)
-		}) {
-			out = append(out, p.Namespace+"/"+p.Name)
+		if c := v.PersistentVolumeClaim; c != nil {
+			name := p.Namespace + "/" + c.ClaimName
+			return !c.ReadOnly && (anywhere[name] || here && onNode[name])
 		}
+		return v.HostPath != nil && at.Dir != "" && here && within(path.Clean(v.HostPath.Path), at.Dir)
+	}) {
+		out = append(out, p.Namespace+"/"+p.Name)
 	}
 	return out
 }

@@ -6,19 +6,26 @@ import (
 	"pipectl.dev/treecopy"
 )
 
+// ask sends a request and takes the one frame of its answer.
+func (s *Source) ask(ctx context.Context, kind, answer byte, fill func(e *encoder)) (*decoder, error) {
+	c, err := s.request("", kind, func(e *encoder, id uint64) {
+		e.uint(id)
+		fill(e)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.expect(ctx, c, answer)
+}
+
 // Sum is part of treecopy.Remote.
 func (s *Source) Sum(ctx context.Context, dir, name string, size int64, h treecopy.Hash) ([]byte, error) {
-	c, err := s.request("", kindSum, func(e *encoder, id uint64) {
-		e.uint(id)
+	d, err := s.ask(ctx, kindSum, kindSummed, func(e *encoder) {
 		e.text(string(h))
 		e.int(size)
 		e.text(dir)
 		e.text(name)
 	})
-	if err != nil {
-		return nil, err
-	}
-	d, err := s.expect(ctx, c, kindSummed)
 	if err != nil {
 		return nil, err
 	}
@@ -31,8 +38,7 @@ func (s *Source) Sum(ctx context.Context, dir, name string, size int64, h treeco
 
 // Measure is part of treecopy.Remote.
 func (s *Source) Measure(ctx context.Context, block int64, excludes []string, cross bool) (u treecopy.Usage, err error) {
-	c, err := s.request("", kindMeasure, func(e *encoder, id uint64) {
-		e.uint(id)
+	d, err := s.ask(ctx, kindMeasure, kindMeasured, func(e *encoder) {
 		e.int(block)
 		e.bool(cross)
 		e.uint(uint64(len(excludes)))
@@ -40,10 +46,6 @@ func (s *Source) Measure(ctx context.Context, block int64, excludes []string, cr
 			e.text(x)
 		}
 	})
-	if err != nil {
-		return u, err
-	}
-	d, err := s.expect(ctx, c, kindMeasured)
 	if err != nil {
 		return u, err
 	}
@@ -56,14 +58,7 @@ func (s *Source) Measure(ctx context.Context, block int64, excludes []string, cr
 
 // Changes is part of treecopy.Remote.
 func (s *Source) Changes(ctx context.Context, since string) (treecopy.Changes, error) {
-	c, err := s.request("", kindChanges, func(e *encoder, id uint64) {
-		e.uint(id)
-		e.text(since)
-	})
-	if err != nil {
-		return treecopy.Changes{}, err
-	}
-	d, err := s.expect(ctx, c, kindChanged)
+	d, err := s.ask(ctx, kindChanges, kindChanged, func(e *encoder) { e.text(since) })
 	if err != nil {
 		return treecopy.Changes{}, err
 	}
@@ -76,10 +71,6 @@ func (s *Source) Changes(ctx context.Context, since string) (treecopy.Changes, e
 
 // Still waits until the peer says that nothing writes to the tree any more. A connection that is lost meanwhile is an ErrLost.
 func (s *Source) Still(ctx context.Context) error {
-	c, err := s.request("", kindAwait, func(e *encoder, id uint64) { e.uint(id) })
-	if err != nil {
-		return err
-	}
-	_, err = s.expect(ctx, c, kindStill)
+	_, err := s.ask(ctx, kindAwait, kindStill, func(*encoder) {})
 	return err
 }

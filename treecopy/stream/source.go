@@ -58,11 +58,7 @@ func (s *Source) Stats() Stats {
 // Begin is part of treecopy.Remote.
 func (s *Source) Begin(ctx context.Context) (a treecopy.RemoteAbout, err error) {
 	s.forget()
-	c, err := s.request("", kindBegin, func(e *encoder, id uint64) { e.uint(id) })
-	if err != nil {
-		return a, err
-	}
-	d, err := s.expect(ctx, c, kindBegun)
+	d, err := s.ask(ctx, kindBegin, kindBegun, func(*encoder) {})
 	if err != nil {
 		return a, err
 	}
