@@ -192,7 +192,7 @@ type overlay struct {
 	filesys.FileSystem
 	files map[string][]byte
 
-	manifests map[string][]*unstructured.Unstructured // what of files was fetched, decoded
+	manifests map[string][]*unstructured.Unstructured // those of files, decoded
 	plain     bool                                    // no kustomization does anything to schemas
 }
 
