@@ -138,6 +138,11 @@ func TestPlanAndStatusTellWhatLeftTheFile(t *testing.T) {
 	if d := cmp.Diff([]engine.Left{engine.LeftByStage, engine.LeftOver, "", ""}, left); d != "" {
 		t.Errorf("left (-want +got):\n%s", d)
 	}
+	for _, s := range st.Stages {
+		if want := s.Stage == "a"; s.Partial != want {
+			t.Errorf("stage %s: partial is %v, want %v", s.Stage, s.Partial, want)
+		}
+	}
 	r.Belongings = func(context.Context, steps.Identity) ([]engine.Thing, error) {
 		return nil, errors.New("iam:ListRoles is not allowed")
 	}

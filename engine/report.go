@@ -168,14 +168,14 @@ const (
 	LeftByStage Left = "forgotten" // its stage left the file
 )
 
-// Judge marks holdings that are left over, or whose stage left the file.
+// Judge marks holdings that are left over, or whose stage left the file, and the stages of those left over as partial.
 func (s *StatusReport) Judge(all []Holding) {
-	stands, left := map[use]bool{}, map[use]bool{}
-	for _, st := range s.Stages {
+	makers, left := map[use]*StageStatus{}, map[use]bool{}
+	for i, st := range s.Stages {
 		for _, id := range st.ids {
 			kind, name, _ := strings.Cut(id, "/")
 			if d, least, ok := s.useOf(kind, name); ok {
-				stands[use{d.Name, least.With}] = st.Exists || st.Unknown
+				makers[use{d.Name, least.With}] = &s.Stages[i]
 			}
 		}
 	}
@@ -189,12 +189,12 @@ func (s *StatusReport) Judge(all []Holding) {
 	for i, h := range all {
 		d, least, ok := s.useOf(h.Kind, h.Name)
 		u := use{d.Name, least.With}
-		switch standing, declared := stands[u]; {
+		switch maker, declared := makers[u]; {
 		case !ok || h.Data:
 		case left[u]:
 			all[i].Left = LeftByStage
-		case declared && !standing:
-			all[i].Left = LeftOver
+		case declared && !maker.Exists && !maker.Unknown:
+			all[i].Left, maker.Partial = LeftOver, true
 		}
 	}
 }
@@ -204,6 +204,7 @@ type StageStatus struct {
 	Stage   string          `json:"stage"`
 	Step    string          `json:"step"`
 	Exists  bool            `json:"exists"`
+	Partial bool            `json:"partial,omitempty"` // does not exist as a whole, yet something of it costs
 	Unknown bool            `json:"unknown,omitempty"` // could not be looked at
 	Outputs json.RawMessage `json:"outputs,omitempty"`
 	Drift   []steps.Change  `json:"drift,omitempty"` // what a run would change

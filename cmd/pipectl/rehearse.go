@@ -26,7 +26,7 @@ func (a *app) rehearseCommand() *cli.Command {
 			&cli.BoolFlag{Name: "keep", Usage: "leave it running until Ctrl-C, to poke at"},
 			&cli.BoolFlag{Name: "no-run", Usage: "start the world only and leave it running until Ctrl-C, for runs of your own"},
 			&cli.Float64Flag{Name: "speed", Usage: "the cloud runs `N` times faster than real", DefaultText: "60"},
-			&cli.StringSliceFlag{Name: "repo", Usage: "serve directory DIR as Git repository `URL=DIR`; repeatable"},
+			&cli.StringSliceFlag{Name: "repo", Usage: "serve a directory as a Git repository, as `URL=DIR`; repeatable"},
 			&cli.StringFlag{Name: "lab", Usage: "`PATH` of the lab binary (default: $PIPECTL_LAB, beside pipectl, bin/lab)"},
 			&cli.StringFlag{Name: "iam-policy", Usage: "write the least-privilege policy of the calls made to `FILE`"},
 			&cli.StringFlag{Name: "dir", Usage: "work in `DIR`, which must be empty and stays (default: a temporary one)"},

@@ -55,7 +55,7 @@ func figures(c *steps.Cost, more bool, st Style) []string {
 		least = "at least "
 	}
 	if c.HourlyUSD == 0 {
-		return []string{"unknown"}
+		return []string{"an unknown amount"}
 	}
 	out := []string{least + st.paint(bold, Money(c.HourlyUSD)), monthly(c.MonthlyUSD) + " USD a month"}
 	if c.MonthlyAfterDownUSD < c.MonthlyUSD {

@@ -46,7 +46,7 @@ func holdings(w io.Writer, all []engine.Holding, cost *steps.Cost, st Style) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(line+st.paint(color, remark(h)), " "))
 	}
-	planText{w: w, st: st}.costs(cost, "", fmt.Sprintf("%d things cost", len(all)), false)
+	planText{w: w, st: st}.costs(cost, "", fmt.Sprintf("%d %s", len(all), plural(len(all), "thing costs", "things cost")), false)
 }
 
 // remark says of a thing that `down` keeps it, or that it should not be there.

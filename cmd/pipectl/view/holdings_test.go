@@ -15,6 +15,7 @@ func TestGoldenStatus(t *testing.T) {
 	Status(&b, &engine.StatusReport{Pipeline: "blog", Identity: "123456789012/ap-northeast-2/blog", Stages: []engine.StageStatus{
 		{Stage: "home", Step: "data-volume", Exists: true, Drift: []steps.Change{{Kind: "ec2:Volume", Name: "jenkins-home", Action: "update", Drift: []string{"size: have 20, want 30"}}}},
 		{Stage: "cluster", Step: "provision-eks", Last: &steps.Result{Status: steps.Destroyed, FinishedAt: time.Date(2026, 11, 20, 18, 0, 0, 0, time.Local)}},
+		{Stage: "role", Step: "bind-irsa", Partial: true},
 		{Stage: "apps", Step: "sync-argocd", Unknown: true},
 	}, Forgotten: []engine.Forgotten{
 		{Step: "provision-eks", Things: []engine.Thing{{Kind: "ec2:Instance", Name: "old/main", DailyUSD: price(0.62)}, {Kind: "ec2:Instance", Name: "old/main", DailyUSD: price(0.62)}, {Kind: "ec2:Vpc", Name: "old", DailyUSD: price(0)}}},

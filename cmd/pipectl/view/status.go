@@ -44,6 +44,8 @@ func standing(s engine.StageStatus, st Style) (glyph, word string) {
 		return st.paint(yellow, st.pick("≠", "!")), st.paint(yellow, fmt.Sprintf("there, %d %s from the file", len(s.Drift), plural(len(s.Drift), "thing differs", "things differ")))
 	case s.Exists:
 		return st.paint(green, st.pick("✓", "+")), "there"
+	case s.Partial:
+		return st.paint(yellow, st.pick("◐", "~")), st.paint(yellow, "there in part")
 	default:
 		return st.paint(dim, st.pick("○", "-")), "not there"
 	}
