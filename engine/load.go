@@ -84,8 +84,8 @@ func (l *loader) load() {
 		l.addAt(root, "", err.Error(), "")
 		return
 	}
-	l.p.Region = l.constant("region", cmp.Or(l.doc.Spec.Env[l.o.Env].Region, l.doc.Spec.Region))
-	l.p.Account = l.constant("account", cmp.Or(l.doc.Spec.Env[l.o.Env].Account, l.doc.Spec.Account))
+	l.p.Region = l.constant("region", cmp.Or(l.doc.Spec.Env[l.o.Env].Region, l.doc.Spec.Region), regionShape, "a region such as ap-northeast-2")
+	l.p.Account = l.constant("account", cmp.Or(l.doc.Spec.Env[l.o.Env].Account, l.doc.Spec.Account), accountShape, "the 12 digits of an AWS account")
 	for _, s := range l.p.Stages {
 		l.compile(s)
 	}

@@ -195,6 +195,10 @@ func TestEveryProblemIsPlacedAndHinted(t *testing.T) {
 			opts: func(o *engine.LoadOptions) { o.Tool = "1.2.3" },
 			want: []string{`5:23: spec.requires.pipectl: needs pipectl >=9, this is 1.2.3 | install a pipectl that fits, or change the range`},
 		},
+		"a region and an account that are none": {
+			src:  head + "  region: ${{ params.r }}\n  account: 12345\n  params: {r: {type: string, default: eu-central-1a}}\n  stages:\n    - {name: a, step: make-thing, with: {name: x}}\n",
+			want: []string{`5:11: spec.region: expected a region such as ap-northeast-2, got "eu-central-1a"`, `6:12: spec.account: expected the 12 digits of an AWS account, got "12345"`},
+		},
 		"another kind of document": {
 			src:  "apiVersion: v1\nkind: Pod\nmetadata: {name: Blog}\nspec: {stages: []}\n",
 			want: []string{`1:13: apiVersion: expected one of pipectl.dev/v1, got "v1"`, `2:7: kind: expected one of Pipeline, got "Pod"`, `3:18: metadata.name: "Blog" does not match ^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$`, `4:16: spec.stages: expected at least one stage`},

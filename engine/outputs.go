@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"regexp"
 
 	"gopkg.in/yaml.v3"
 
@@ -23,16 +24,30 @@ func (l *loader) outputs() {
 	}
 }
 
-// constant evaluates a value of the pipeline itself (region, account), which may use params but no stages.
-func (l *loader) constant(key, value string) string {
-	if !expr.Has(value) {
-		return value
-	}
+// Shapes of values of the pipeline itself. Which regions there are is AWS's to say; a zone, or a half of a name, is none for sure.
+var (
+	regionShape  = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-[0-9]+$`)
+	accountShape = regexp.MustCompile(`^[0-9]{12}$`)
+)
+
+// constant evaluates a value of the pipeline itself (region, account), which may use params but no stages, and holds it to a shape.
+func (l *loader) constant(key, value string, shape *regexp.Regexp, such string) string {
 	path := "spec." + key
 	at := spec.Locate(l.root, path)
 	if at.Kind != yaml.ScalarNode || at.Value != value {
 		at = spec.Locate(l.root, "spec.env."+l.o.Env+"."+key)
 	}
+	if expr.Has(value) {
+		value = l.paramsOnly(key, path, at)
+	}
+	if value != "" && !shape.MatchString(value) {
+		l.addAt(at, path, fmt.Sprintf("expected %s, got %q", such, value), "")
+	}
+	return value
+}
+
+// paramsOnly evaluates an expression that is needed before any stage runs; "" while it is not known, or wrong.
+func (l *loader) paramsOnly(key, path string, at *yaml.Node) string {
 	c := compiler{l: l, path: path}
 	c.scalar(at, stringType, "")
 	if len(c.fields) == 0 {

@@ -23,10 +23,10 @@ func env(m map[string]string) func(string) (string, bool) {
 func TestParamsComeFromTheNearestSource(t *testing.T) {
 	t.Parallel()
 	const src = head + `  env:
-    staging: {region: us, params: {zone: of-env}}
+    staging: {region: us-west-1, params: {zone: of-env}}
   region: ${{ params.home }}
   params:
-    home: {default: eu}
+    home: {default: eu-west-1}
     zone: {default: of-default}
     size: {type: int, default: 2}
     items: {type: list, default: [a]}
@@ -81,7 +81,7 @@ func TestParamsComeFromTheNearestSource(t *testing.T) {
 			if d := cmp.Diff(want, got, cmp.AllowUnexported(steps.Secret{})); d != "" {
 				t.Errorf("spec (-want +got):\n%s", d)
 			}
-			if region := map[bool]string{true: "us", false: "eu"}[strings.Contains(name, "environment")]; p.Region != region {
+			if region := map[bool]string{true: "us-west-1", false: "eu-west-1"}[strings.Contains(name, "environment")]; p.Region != region {
 				t.Errorf("region %q, want %q", p.Region, region)
 			}
 		})

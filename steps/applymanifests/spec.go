@@ -2,8 +2,8 @@ package applymanifests
 
 import (
 	"fmt"
-	"regexp"
 
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/spec"
 )
@@ -46,11 +46,9 @@ type Outputs struct {
 	Images  []string `json:"images" jsonschema_description:"container images that the manifests name"`
 }
 
-var dnsName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
-
 // Validate checks what tags cannot say.
 func (s *Spec) Validate() []spec.Problem {
-	out := s.Cluster.Check("cluster")
+	out := append(s.Cluster.Check("cluster"), kube.CheckNamespace("namespace", s.Namespace)...)
 	if len(s.Paths) == 0 && len(s.Secrets) == 0 {
 		out = append(out, spec.Problem{Path: "paths", Message: "expected at least one path or secret"})
 	}
@@ -62,11 +60,8 @@ func (s *Spec) Validate() []spec.Problem {
 	seen := map[string]bool{}
 	for i, x := range s.Secrets {
 		at := spec.Index("secrets", i)
-		for _, f := range []struct{ field, value string }{{"namespace", x.Namespace}, {"name", x.Name}} {
-			if f.value != "" && !dnsName.MatchString(f.value) {
-				out = append(out, spec.Problem{Path: spec.Join(at, f.field), Message: fmt.Sprintf("expected lower case letters, digits, - and ., got %q", f.value)})
-			}
-		}
+		out = append(out, kube.CheckNamespace(spec.Join(at, "namespace"), x.Namespace)...)
+		out = append(out, kube.CheckName(spec.Join(at, "name"), x.Name)...)
 		if len(x.Data) == 0 && len(x.Generate) == 0 {
 			out = append(out, spec.Problem{Path: spec.Join(at, "data"), Message: "expected a value here or a key in generate"})
 		}

@@ -2,9 +2,9 @@ package attachvolume
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/spec"
 )
@@ -29,15 +29,16 @@ type Outputs struct {
 	Zone             string `json:"zone" jsonschema_description:"availability zone that pods of the claim are held to"`
 }
 
-var claimName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
-
 // Validate checks what tags cannot say.
 func (s *Spec) Validate() []spec.Problem {
 	out := s.Cluster.Check("cluster")
-	if s.Claim != "" && !claimName.MatchString(s.Claim) {
-		out = append(out, spec.Problem{Path: "claim", Message: fmt.Sprintf("expected namespace/name, got %q", s.Claim)})
+	if s.Claim == "" {
+		return out
 	}
-	return out
+	if s.namespace() == "" || s.claim() == "" {
+		return append(out, spec.Problem{Path: "claim", Message: fmt.Sprintf("expected namespace/name, got %q", s.Claim)})
+	}
+	return append(out, append(kube.CheckNamespace("claim", s.namespace()), kube.CheckName("claim", s.claim())...)...)
 }
 
 // ResourceKeys names the volume and the claim, so that no two stages give the same volume away.

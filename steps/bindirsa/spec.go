@@ -1,10 +1,13 @@
 package bindirsa
 
 import (
+	"encoding/json"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/spec"
 )
@@ -83,6 +86,11 @@ func (sp *Spec) Validate() []spec.Problem {
 			ps = append(ps, spec.Problem{Path: spec.Index("policyArns", i), Message: "expected an ARN", Hint: "such as arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"})
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(sp.InlinePolicies)) {
+		if text := sp.InlinePolicies[name]; text != "" && !json.Valid([]byte(text)) {
+			ps = append(ps, spec.Problem{Path: spec.Join("inlinePolicies", name), Message: "expected a policy as JSON", Hint: "a block (`|`) keeps its quotes and braces from YAML"})
+		}
+	}
 	for i, w := range sp.Restart {
 		if _, err := parseWorkload(w); err != nil {
 			ps = append(ps, spec.Problem{Path: spec.Index("restart", i), Message: err.Error()})
@@ -98,6 +106,8 @@ func (a ServiceAccount) check(at string) []spec.Problem {
 		return []spec.Problem{{Path: at, Message: "wildcards are taken only where they are asked for", Hint: "list the service accounts one by one, or set wildcard: true"}}
 	case !has && a.Wildcard:
 		return []spec.Problem{{Path: at + ".wildcard", Message: "there is neither * nor ? in " + a.String()}}
+	case !has:
+		return append(kube.CheckNamespace(spec.Join(at, "namespace"), a.Namespace), kube.CheckName(spec.Join(at, "name"), a.Name)...)
 	case strings.ContainsAny(a.Namespace+a.Name, `[]\/:`):
 		return []spec.Problem{{Path: at, Message: "no service account has such a name: " + a.String()}}
 	case a.Wildcard && strings.Trim(a.Namespace, "*?") == "":

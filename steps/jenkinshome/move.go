@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/spec"
 )
@@ -161,5 +162,5 @@ func (s MoveSource) problems(path string) []spec.Problem {
 	if kind, name, ok := strings.Cut(s.Workload, "/"); s.Workload != "" && (!ok || name == "" || (kind != "deployment" && kind != "statefulset")) {
 		ps = append(ps, spec.Problem{Path: spec.Join(path, "workload"), Message: fmt.Sprintf("expected deployment/NAME or statefulset/NAME, got %q", s.Workload)})
 	}
-	return ps
+	return append(ps, kube.CheckNamespace(spec.Join(path, "namespace"), s.Namespace)...)
 }

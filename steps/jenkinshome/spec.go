@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/spec"
 )
@@ -12,7 +13,7 @@ import (
 // PrecopySpec is what precopy-jenkins-home is told.
 type PrecopySpec struct {
 	From    From              `yaml:"from" json:"from" jsonschema:"required" jsonschema_description:"the Jenkins to be moved"`
-	Volume  string            `yaml:"volume" json:"volume" jsonschema:"required" jsonschema_description:"id of the EBS volume that the home moves to"`
+	Volume  string            `yaml:"volume" json:"volume" jsonschema:"required,pattern=^vol-[0-9a-f]+$" jsonschema_description:"id of the EBS volume that the home moves to"`
 	Region  string            `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"region of the volume; default: the pipeline's"`
 	Route   string            `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=auto,enum=attach,enum=sameNode,enum=snapshot,enum=stream,default=auto" jsonschema_description:"attach: the volume is attached to the old EC2 node by API; sameNode: source and target are claims of one cluster; snapshot: another node copies from EBS snapshots of the disk that has the home; stream: a mover beside Jenkins sends the home, encrypted, through pipectl to one in the zone of the volume, for sources outside of EC2; auto takes the first of sameNode, attach, snapshot and stream that can be taken, and the plan says why"`
 	Claim   string            `yaml:"claim,omitempty" json:"claim,omitempty" jsonschema_description:"route sameNode: claim in the source namespace that is bound to the volume"`
@@ -55,7 +56,7 @@ func (e Exclude) patterns() []string {
 
 // Validate checks what tags cannot say.
 func (s *PrecopySpec) Validate() []spec.Problem {
-	ps := MoveSource{Cluster: s.From.Cluster, Workload: s.From.Workload}.problems("from")
+	ps := MoveSource{Cluster: s.From.Cluster, Namespace: s.From.Namespace, Workload: s.From.Workload}.problems("from")
 	if (s.Route == "sameNode") && s.Claim == "" {
 		ps = append(ps, spec.Problem{Path: "claim", Message: "is required by route sameNode"})
 	}
@@ -127,7 +128,7 @@ func (s *VerifySpec) Validate() []spec.Problem {
 	if kind, name, ok := strings.Cut(s.Workload, "/"); !ok || name == "" || (kind != "deployment" && kind != "statefulset") {
 		ps = append(ps, spec.Problem{Path: "workload", Message: fmt.Sprintf("expected deployment/NAME or statefulset/NAME, got %q", s.Workload)})
 	}
-	return ps
+	return append(ps, kube.CheckNamespace("namespace", s.Namespace)...)
 }
 
 // PrecopyOutputs is what precopy-jenkins-home leaves.

@@ -2,12 +2,14 @@ package provisioneks
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
+	"pipectl.dev/kube"
 	"pipectl.dev/steps/spec"
 )
 
@@ -223,8 +225,28 @@ func (g NodeGroup) check(at string, add adder) {
 	if g.UpdateConfig.MaxUnavailable > 0 && g.UpdateConfig.MaxUnavailablePercentage > 0 {
 		add(spec.Join(at, "updateConfig"), "keep one of the two", "maxUnavailable and maxUnavailablePercentage exclude each other")
 	}
+	g.checkLabels(at, add)
 	if g.Max < max(g.Min, *g.Desired) || *g.Desired < g.Min {
 		add(spec.Join(at, "desired"), "", "expected min <= desired <= max, got %d <= %d <= %d", g.Min, *g.Desired, g.Max)
+	}
+}
+
+// checkLabels refuses labels and taints that Kubernetes does not take: EKS would say so when it makes the group, after the control plane.
+func (g NodeGroup) checkLabels(at string, add adder) {
+	refuse := func(ps []spec.Problem) {
+		for _, p := range ps {
+			add(p.Path, "", "%s", p.Message)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(g.Labels)) {
+		here := spec.Join(spec.Join(at, "labels"), key)
+		refuse(kube.CheckKey(here, key))
+		refuse(kube.CheckValue(here, g.Labels[key]))
+	}
+	for i, t := range g.Taints {
+		here := spec.Index(spec.Join(at, "taints"), i)
+		refuse(kube.CheckKey(spec.Join(here, "key"), t.Key))
+		refuse(kube.CheckValue(spec.Join(here, "value"), t.Value))
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 // Defaulter is implemented by documents with defaults that a tag cannot say. It runs after tag defaults.
 type Defaulter interface{ SetDefaults() }
 
-// Validator is implemented by documents with rules that a tag cannot say. It runs last, on a document whose shape is sound.
+// Validator is implemented by documents with rules that a tag cannot say. It runs last. What is not known yet, or not sound by its tags, is
+// zero then, and what Validate says at, above or below it is dropped.
 // A Problem it returns needs Path and Message only; positions are filled in here.
 type Validator interface{ Validate() []Problem }
 
@@ -34,15 +35,38 @@ func Decode(file string, node *yaml.Node, into any, deferred ...string) Problems
 		}
 	}
 	if len(w.problems) == 0 {
-		applyDefaults(reflect.ValueOf(into).Elem(), root)
-		if d, ok := into.(Defaulter); ok {
-			d.SetDefaults()
-		}
-		if v, ok := into.(Validator); ok {
-			w.problems = slices.DeleteFunc(v.Validate(), func(p Problem) bool { return besides(p.Path, deferred) })
-		}
+		w.problems = judge(into, root, deferred)
+		return w.finish(file, root, deferred)
 	}
-	return w.finish(file, root, deferred)
+	out := append(w.finish(file, root, deferred), w.rest(file, node, into, deferred)...)
+	out.sort()
+	return out
+}
+
+// judge applies what tags cannot say to a document whose shape is sound.
+func judge(into any, root *yaml.Node, deferred []string) Problems {
+	applyDefaults(reflect.ValueOf(into).Elem(), root)
+	if d, ok := into.(Defaulter); ok {
+		d.SetDefaults()
+	}
+	v, ok := into.(Validator)
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(v.Validate(), func(p Problem) bool { return besides(p.Path, deferred) })
+}
+
+// rest is what judge says of a document beside what is wrong with its shape, which counts as not known: the reader learns everything at once.
+func (w *walker) rest(file string, node *yaml.Node, into any, deferred []string) Problems {
+	for _, p := range w.problems {
+		deferred = append(slices.Clip(deferred), p.Path)
+	}
+	root := withoutDeferred(node, "", deferred)
+	sound := reflect.New(reflect.TypeOf(into).Elem()).Interface()
+	if slices.Contains(deferred, "") || root.Decode(sound) != nil {
+		return nil
+	}
+	return (&walker{problems: judge(sound, root, deferred)}).finish(file, root, deferred)
 }
 
 func (w *walker) finish(file string, root *yaml.Node, deferred []string) Problems {

@@ -98,6 +98,9 @@ func TestProblems(t *testing.T) {
 		"nothing is said of what is unknown": {
 			src: "name: later\ngroups: [{max: later}, {max: 3, min: 4}]\n", deferred: []string{"name", "groups[0].max"}, want: []string{"2:38: groups[1].min: exceeds max"},
 		},
+		"of what is wrong by its shape the rest is told too": {src: "name: X\ngroups:\n  - {max: 3, min: 4}\n", want: []string{`1:7: name: "X" does not match ^[a-z]{1,9}$`, "3:19: groups[0].min: exceeds max"}},
+		"but not of what stands beside it":                   {src: "name: x\ngroups:\n  - {max: q, min: 4}\n", want: []string{`3:11: groups[0].max: expected a whole number, got "q"`}},
+		"a key that stands twice has to be mended first":     {src: "name: x\ngroups: [{max: 3, min: 4}]\nname: y\n", want: []string{"3:1: name: duplicate key"}},
 		"nor above it": {src: "name: x\ngroups: later\n", deferred: []string{"groups"}},
 	} {
 		t.Run(name, func(t *testing.T) {

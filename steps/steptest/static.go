@@ -35,6 +35,7 @@ func Static(t *testing.T, def steps.Definition) {
 	})
 	t.Run("a misspelt key fails on its line", func(t *testing.T) { misspelt(t, def) })
 	t.Run("any part may be unknown yet", func(t *testing.T) { partial(t, def) })
+	t.Run("a part of the wrong type is the only thing that is called wrong", func(t *testing.T) { mistyped(t, def) })
 	t.Run("every field of the spec has a doc and equal tags", func(t *testing.T) {
 		documented(t, def.Spec, "with", map[reflect.Type]bool{})
 	})
@@ -73,6 +74,38 @@ func partial(t *testing.T, def steps.Definition) {
 			t.Errorf("%s unknown: %v", in.Partial[0], err)
 		}
 		def.Keys(in)
+	}
+}
+
+// mistyped puts a list in the place of each scalar and the other way round: rules that look at several fields must not take what is wrong
+// for what is missing.
+func mistyped(t *testing.T, def steps.Definition) {
+	in := input(t, def, "")
+	var visit func(n *yaml.Node)
+	visit = func(n *yaml.Node) {
+		was := *n
+		*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "wrong", Line: was.Line, Column: was.Column}
+		if was.Kind == yaml.ScalarNode {
+			item := *n
+			*n = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{&item}, Line: was.Line, Column: was.Column}
+		}
+		if ps := def.Check(in); len(ps) > 1 {
+			t.Errorf("line %d:%d of the wrong type: %v", was.Line, was.Column, ps)
+		}
+		*n = was
+		switch n.Kind {
+		case yaml.MappingNode:
+			for i := 1; i < len(n.Content); i += 2 {
+				visit(n.Content[i])
+			}
+		case yaml.SequenceNode:
+			for _, x := range n.Content {
+				visit(x)
+			}
+		}
+	}
+	for i := 1; i < len(in.With.Content); i += 2 {
+		visit(in.With.Content[i])
 	}
 }
 

@@ -3,11 +3,12 @@ package syncargocd
 import (
 	"cmp"
 	"fmt"
-	"regexp"
+	"slices"
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/spec"
 )
@@ -75,8 +76,6 @@ type Want struct {
 	Images []string `yaml:"images,omitempty" json:"images,omitempty" jsonschema_description:"images that the Application must use, with tag or digest as it stands in its pods"`
 }
 
-var appName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
-
 // Validate checks where Argo CD is, what is selected, and the order of applications.
 func (s *Spec) Validate() []spec.Problem {
 	var out []spec.Problem
@@ -90,6 +89,7 @@ func (s *Spec) Validate() []spec.Problem {
 	case s.Server.CA != "" && s.Server.CAFile != "":
 		out = append(out, spec.Problem{Path: "server.caFile", Message: "stands beside ca"})
 	}
+	out = append(out, kube.CheckNamespace("namespace", s.Namespace)...)
 	if len(s.Apps) == 0 {
 		out = append(out, spec.Problem{Path: "apps", Message: "expected at least one Application"})
 	}
@@ -104,9 +104,10 @@ func (s *Spec) Validate() []spec.Problem {
 			seen[key] = true
 		}
 	}
+	nameless := slices.ContainsFunc(s.Apps, func(a App) bool { return a.key() == "" && !a.selects() && a.Namespace == "" }) // not known yet
 	for i, a := range s.Apps {
 		for j, d := range a.DependsOn {
-			if !seen[d] {
+			if !seen[d] && !nameless {
 				at := spec.Index(spec.Join(spec.Index("apps", i), "dependsOn"), j)
 				out = append(out, spec.Problem{Path: at, Message: fmt.Sprintf("%q is not in apps", d), Hint: "an Application that somebody else syncs needs no order here"})
 			}
@@ -139,11 +140,11 @@ func (a App) check(at string) []spec.Problem {
 		bad("name", "expected name, selector, project, applicationSet or namespace", "`namespace: NAME` alone is all Applications in it")
 	case a.Name != "" && a.selects(), a.ApplicationSet != "" && (a.Selector != "" || a.Project != ""):
 		bad("name", "expected one of name, selector and project, applicationSet", "make it an entry of its own")
-	case a.Name != "" && !appName.MatchString(a.Name):
-		bad("name", fmt.Sprintf("expected the name of an Application, got %q", a.Name), "")
 	case a.Name != "" && (a.Group != "" || a.Expect != 0):
 		bad("name", "group and expect are for selections", "dependsOn takes the name")
 	}
+	out = append(out, kube.CheckName(spec.Join(at, "name"), a.Name)...)
+	out = append(out, kube.CheckNamespace(spec.Join(at, "namespace"), a.Namespace)...)
 	if _, err := labels.Parse(a.Selector); err != nil {
 		bad("selector", "expected a label selector: "+err.Error(), "such as team=web,tier!=db")
 	}
