@@ -17,22 +17,26 @@ import (
 )
 
 const (
-	lockLife = 90 * time.Second // a holder that is silent for so long is dead
+	lockLife = 90 * time.Second // a holder that was watched, and was silent for so long, is dead
 	lockPoll = 3 * time.Second  // longest pause while another one holds it
 )
 
 // Locks locks stages by SSM parameters /pipectl/KEY/lock/N. Making a parameter that must not exist yet is atomic, so of two that try at
 // once one wins. The highest generation N holds; releasing writes that down and keeps the parameter, so that a number is never used
 // twice, even by a client that looked long ago. Older generations are swept by whoever takes the next.
-type Locks struct{ s *Session }
+type Locks struct {
+	s     *Session
+	watch *steps.Watch
+}
 
 // Locks keeps locks in the session's region.
-func (s *Session) Locks() *Locks { return &Locks{s: s} }
+func (s *Session) Locks() *Locks { return &Locks{s, steps.NewWatch(lockLife)} }
 
 // generation is one parameter.
 type generation struct {
-	n     int
-	value lockValue
+	n      int
+	record string // what every write changes
+	value  lockValue
 }
 
 type lockValue struct {
@@ -45,16 +49,16 @@ func lockPath(key string) string { return "/pipectl/" + key + "/lock" }
 
 func parameterName(key string, n int) string { return lockPath(key) + "/" + strconv.Itoa(n) }
 
-// Lock takes key for by, waiting up to wait for another holder. A holder that is silent for too long, or whose process on this host is
-// gone, is taken over.
+// Lock takes key for by, waiting up to wait for another holder. A holder that was not seen to renew its lock for its whole life, or whose
+// process on this host is gone, is taken over.
 func (l *Locks) Lock(ctx context.Context, key string, by steps.Holder, wait time.Duration) (steps.Lease, error) {
-	return steps.AwaitLock(ctx, key, wait, lockPoll, func() (steps.Lease, *steps.Holder, error) {
+	return steps.AwaitLock(ctx, key, wait, lockPoll, func() (steps.Lease, steps.LockState, error) {
 		held, other, err := l.try(ctx, key, by)
 		if held == nil {
 			return nil, other, Explain(err)
 		}
 		go held.beat(context.WithoutCancel(ctx))
-		return held, nil, nil
+		return held, steps.LockState{}, nil
 	})
 }
 
@@ -72,63 +76,59 @@ func (l *Locks) Look(ctx context.Context, keys []string, by steps.Holder) (map[s
 		}
 		for _, k := range keys {
 			if path.Dir(k) == dir {
-				out[k] = highest(all[lockPath(k)]).state(by)
+				out[k] = l.state(k, highest(all[lockPath(k)]), by)
 			}
 		}
 	}
 	return out, nil
 }
 
-// state is what a generation, the highest of its lock, says of it; nil is a lock that nobody ever took.
-func (g *generation) state(by steps.Holder) steps.LockState {
-	if g == nil {
+// state is how a lock stands for by whose highest generation is top; nil is a lock that nobody ever took.
+func (l *Locks) state(key string, top *generation, by steps.Holder) steps.LockState {
+	if top != nil && !top.value.Released {
+		return l.watch.State(key, strconv.Itoa(top.n)+" "+top.record, top.value.Holder, by)
+	}
+	l.watch.Free(key)
+	if top == nil {
 		return steps.LockState{}
 	}
-	st := steps.LockState{Turn: g.value.Holder.Turn()}
-	if g.value.live(by, time.Now()) {
-		st.Holder = &g.value.Holder
-	}
-	return st
+	return steps.LockState{Turn: top.value.Holder.Turn()}
 }
 
 // try makes one attempt. Neither a lock nor a holder means that somebody else was quicker just now.
-func (l *Locks) try(ctx context.Context, key string, by steps.Holder) (*heldLock, *steps.Holder, error) {
+func (l *Locks) try(ctx context.Context, key string, by steps.Holder) (*heldLock, steps.LockState, error) {
 	all, err := l.generations(ctx, key)
 	if err != nil {
-		return nil, nil, err
+		return nil, steps.LockState{}, err
 	}
 	top := highest(all)
-	if top != nil && top.value.live(by, time.Now()) {
-		return nil, &top.value.Holder, nil
+	st := l.state(key, top, by)
+	if st.Holder != nil {
+		return nil, st, nil
 	}
-	next, before := 1, ""
+	next := 1
 	if top != nil {
-		next, before = top.n+1, top.value.Holder.Turn()
+		next = top.n + 1
 	}
 	attempt := ClientToken(key, by.RunID, by.Host, by.PID, next, time.Now().UnixNano())
-	mine := &heldLock{l: l, key: key, n: next, before: before, value: lockValue{Holder: by, Attempt: attempt}, lost: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{})}
+	mine := &heldLock{l: l, key: key, n: next, before: st.Turn, value: lockValue{Holder: by, Attempt: attempt}, lost: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{})}
 	if won, err := mine.put(ctx, false); err != nil || !won {
-		return nil, nil, err
+		return nil, steps.LockState{}, err
 	}
 	// A look that was long ago may have led to a number that is no longer the highest.
 	all, err = l.generations(ctx, key)
 	if err != nil {
-		return nil, nil, err
+		return nil, steps.LockState{}, err
 	}
 	if top := highest(all); top != nil && top.n > next {
-		return nil, nil, l.remove(ctx, parameterName(key, next))
+		return nil, steps.LockState{}, l.remove(ctx, parameterName(key, next))
 	}
 	for _, g := range all {
 		if g.n < next {
 			_ = l.remove(ctx, parameterName(key, g.n)) // the next holder sweeps what this one could not
 		}
 	}
-	return mine, nil, nil
-}
-
-// live reports whether v keeps by out.
-func (v lockValue) live(by steps.Holder, now time.Time) bool {
-	return !v.Released && !v.Holder.Gone(by, now)
+	return mine, steps.LockState{}, nil
 }
 
 func highest(all []generation) *generation {
@@ -160,7 +160,7 @@ func (l *Locks) list(ctx context.Context, dir string, recursive bool) (map[strin
 	}
 	all := map[string][]generation{}
 	for _, p := range found {
-		g := generation{}
+		g := generation{record: fmt.Sprint(p.Version, " ", aws.ToString(p.Value))}
 		of, number := path.Split(aws.ToString(p.Name))
 		var bad error
 		if g.n, bad = strconv.Atoi(number); bad != nil {

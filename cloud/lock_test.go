@@ -61,31 +61,77 @@ func TestSecondRunWaitsThenNamesTheHolder(t *testing.T) {
 	})
 }
 
+// seeded is a lock as a holder elsewhere wrote it, whose clock is ahead.
+func seeded(world *emulator.Cloud, host string, pid int, ahead time.Duration) {
+	world.SeedParameter("/pipectl/"+lockKey+"/lock/7", `{"attempt":"x","holder":{"runId":"other","host":"`+host+`","pid":`+itoa(pid)+`,"expires":"`+
+		time.Now().Add(90*time.Second+ahead).Format(time.RFC3339Nano)+`"}}`, false)
+}
+
 func TestDeadHolderIsTakenOver(t *testing.T) {
-	gone := 1 << 22 // beyond any process id
+	gone, life := 1<<22, 90*time.Second // beyond any process id
 	for name, c := range map[string]struct {
-		host string
-		pid  int
-		wait time.Duration
+		host  string
+		pid   int
+		ahead time.Duration // its clock
+		ago   time.Duration // when it wrote last
+		wait  time.Duration
+		taken bool
+		after time.Duration
 	}{
-		"a dead process on this host at once":       {"here", gone, 0},
-		"another host once its lock has run out":    {"there", gone, 2 * time.Minute},
-		"a process that lives once its lock is out": {"here", os.Getpid(), 2 * time.Minute},
+		"a dead process on this host at once":                    {host: "here", pid: gone, taken: true},
+		"another host once it was watched for a life":            {host: "there", pid: gone, wait: 10 * time.Second, taken: true, after: life},
+		"another host whose clock was fast, just so":             {host: "there", pid: gone, ahead: time.Hour, wait: 10 * time.Second, taken: true, after: life},
+		"another host whose clock was slow, just so":             {host: "there", pid: gone, ahead: -time.Hour, taken: true, after: life},
+		"another host that died long ago, without a wait":        {host: "there", pid: gone, ago: time.Hour, taken: true, after: life},
+		"not another host that died just now, without a wait":    {host: "there", pid: gone},
+		"a process that lives but is silent, when it was a life": {host: "here", pid: os.Getpid(), wait: time.Second, taken: true, after: life},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				world, s := session(t, emulator.Options{})
-				world.SeedParameter("/pipectl/"+lockKey+"/lock/7", `{"attempt":"x","holder":{"runId":"dead","host":"`+c.host+`","pid":`+itoa(c.pid)+`,"expires":"`+time.Now().Add(time.Minute).Format(time.RFC3339)+`"}}`, false)
-				if c.wait > 0 {
-					if _, err := s.Locks().Lock(t.Context(), lockKey, by("run-2", "here", 1), 0); err == nil {
-						t.Fatal("taken over too early")
+				seeded(world, c.host, c.pid, c.ahead)
+				time.Sleep(c.ago)
+				began := time.Now()
+				lease, err := s.Locks().Lock(t.Context(), lockKey, by("run-2", "here", 1), c.wait)
+				if took := time.Since(began); (err == nil) != c.taken || took < c.after || took > c.after+5*time.Second {
+					t.Fatalf("after %s: %v", took, err)
+				}
+				if err == nil {
+					_ = lease.Release(t.Context())
+				}
+			})
+		})
+	}
+}
+
+func TestALivingHolderIsNotTakenOverWhateverItsClockSays(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"right": 0, "an hour fast": time.Hour, "an hour slow": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				world, s := session(t, emulator.Options{})
+				seeded(world, "there", 1, ahead)
+				renewing := time.NewTicker(30 * time.Second)
+				defer renewing.Stop()
+				ended := make(chan struct{})
+				go func() {
+					for {
+						select {
+						case <-ended:
+							return
+						case <-renewing.C:
+							seeded(world, "there", 1, ahead)
+						}
+					}
+				}()
+				for _, wait := range []time.Duration{0, 10 * time.Second, 20 * time.Minute} {
+					began := time.Now()
+					_, err := s.Locks().Lock(t.Context(), lockKey, by("run-2", "here", 1), wait)
+					var locked *steps.Error
+					if took := time.Since(began); !errors.As(err, &locked) || locked.Code != "Locked" || took > max(wait, 30*time.Second)+5*time.Second {
+						t.Errorf("waiting %s: after %s: %v", wait, took, err)
 					}
 				}
-				lease, err := s.Locks().Lock(t.Context(), lockKey, by("run-2", "here", 1), c.wait)
-				if err != nil {
-					t.Fatal(err)
-				}
-				_ = lease.Release(t.Context())
+				close(ended)
 			})
 		})
 	}

@@ -69,60 +69,6 @@ func (x *run) look(ctx context.Context, age time.Duration) (map[string]steps.Loc
 	return all, nil
 }
 
-// quiet waits until nobody else holds a selected stage, and notes whose turn it was at each: what is planned from then on is good as long
-// as that stays so. It fails with steps.Locked, which names the holder, when patience is over.
-func (x *run) quiet(ctx context.Context) error {
-	if x.r.Locker == nil {
-		return nil
-	}
-	for {
-		all, err := x.look(ctx, 0)
-		if err != nil {
-			return err
-		}
-		name, who := x.holder(all)
-		if who == nil {
-			x.note(all)
-			return nil
-		}
-		locked := steps.Locked(LockKey(x.id, name), *who)
-		if x.turns.patience <= 0 {
-			return locked
-		}
-		x.say(x.states[name], steps.Event{Type: steps.Waiting, Message: "locked by " + who.String(), ElapsedSeconds: time.Since(x.began).Seconds()})
-		pause := min(x.turns.patience, holdPoll)
-		x.turns.patience -= pause
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%s: %w", locked.Message, context.Cause(ctx))
-		}
-	}
-}
-
-// holder is who else holds the first selected stage that anybody else does.
-func (x *run) holder(all map[string]steps.LockState) (stage string, who *steps.Holder) {
-	for _, s := range x.p.Stages {
-		if st := all[LockKey(x.id, s.Name)]; st.Holder != nil && !x.holds(s.Name) {
-			return s.Name, st.Holder
-		}
-	}
-	return "", nil
-}
-
-func (x *run) note(all map[string]steps.LockState) {
-	t := &x.turns
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.seen = map[string]string{}
-	for _, s := range x.p.Stages {
-		t.seen[s.Name] = all[LockKey(x.id, s.Name)].Turn
-	}
-	t.last = nil // what is planned from now on is held against a later look
-}
-
 // holds reports whether this run has a stage's lock, and has not lost it.
 func (x *run) holds(stage string) bool {
 	x.turns.mu.Lock()

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	leaseTime       = time.Minute     // a holder that is silent for so long is dead
+	leaseTime       = time.Minute     // a holder that was watched, and was silent for so long, is dead
 	leasePoll       = 2 * time.Second // longest pause while another one holds it
 	holderNote      = "pipectl.dev/holder"
 	lockKeyNote     = "pipectl.dev/lock"
@@ -29,21 +29,24 @@ const (
 type Locks struct {
 	client    *Client
 	namespace string
+	watch     *steps.Watch
 }
 
 // Locks keeps its leases in namespace, which must exist.
-func (c *Client) Locks(namespace string) *Locks { return &Locks{client: c, namespace: namespace} }
+func (c *Client) Locks(namespace string) *Locks {
+	return &Locks{c, namespace, steps.NewWatch(leaseTime)}
+}
 
-// Lock takes key for by, waiting up to wait for another holder. A holder that let its lease run out, or whose process on this host is
-// gone, is taken over. Two that try at once are told apart by the API server: the second write fails.
+// Lock takes key for by, waiting up to wait for another holder. A holder that was not seen to renew its lease for a minute, or whose
+// process on this host is gone, is taken over. Two that try at once are told apart by the API server: the second write fails.
 func (l *Locks) Lock(ctx context.Context, key string, by steps.Holder, wait time.Duration) (steps.Lease, error) {
-	return steps.AwaitLock(ctx, key, wait, leasePoll, func() (steps.Lease, *steps.Holder, error) {
+	return steps.AwaitLock(ctx, key, wait, leasePoll, func() (steps.Lease, steps.LockState, error) {
 		held, other, err := l.try(ctx, key, by)
 		if held == nil {
 			return nil, other, err
 		}
 		go held.beat(context.WithoutCancel(ctx))
-		return held, nil, nil
+		return held, steps.LockState{}, nil
 	})
 }
 
@@ -56,56 +59,57 @@ func (l *Locks) Look(ctx context.Context, keys []string, by steps.Holder) (map[s
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, fmt.Errorf("lock %s: %w", key, Explain(err))
 		}
-		if who := holder(there); err == nil && who != nil {
-			st := steps.LockState{Turn: who.Turn()}
-			if live(there, by) {
-				st.Holder = who
-			}
-			out[key] = st
+		if err == nil && holder(there) != nil {
+			out[key] = l.state(key, there, by)
 		}
 	}
 	return out, nil
 }
 
-// live reports whether the lease keeps by out: one that was released names no holder any more.
-func live(l *coordv1.Lease, by steps.Holder) bool {
-	who := holder(l)
-	return l.Spec.HolderIdentity != nil && who != nil && !who.Gone(by, time.Now())
+// state is how a lock stands for by whose lease is there: one that was released names no holder any more.
+func (l *Locks) state(key string, there *coordv1.Lease, by steps.Holder) steps.LockState {
+	who := holder(there)
+	if there.Spec.HolderIdentity != nil && who != nil {
+		return l.watch.State(key, there.ResourceVersion, *who, by)
+	}
+	l.watch.Free(key)
+	if who == nil {
+		return steps.LockState{}
+	}
+	return steps.LockState{Turn: who.Turn()}
 }
 
 // try makes one attempt. Neither a lease nor a holder means that somebody else was quicker just now.
-func (l *Locks) try(ctx context.Context, key string, by steps.Holder) (*held, *steps.Holder, error) {
+func (l *Locks) try(ctx context.Context, key string, by steps.Holder) (*held, steps.LockState, error) {
 	api := l.client.Typed.CoordinationV1().Leases(l.namespace)
 	old, err := api.Get(ctx, leaseName(key), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
+		l.watch.Free(key)
 		_, err = api.Create(ctx, lease(key, by, time.Now(), nil), metav1.CreateOptions{FieldManager: FieldManager})
 		return l.won(key, by, "", err)
 	}
 	if err != nil {
-		return nil, nil, Explain(err)
+		return nil, steps.LockState{}, Explain(err)
 	}
-	who, before := holder(old), ""
-	if live(old, by) {
-		return nil, who, nil
-	}
-	if who != nil {
-		before = who.Turn()
+	st := l.state(key, old, by)
+	if st.Holder != nil {
+		return nil, st, nil
 	}
 	_, err = api.Update(ctx, lease(key, by, time.Now(), old), metav1.UpdateOptions{FieldManager: FieldManager})
 	if apierrors.IsNotFound(err) { // released in between
-		return nil, nil, nil
+		return nil, steps.LockState{}, nil
 	}
-	return l.won(key, by, before, err)
+	return l.won(key, by, st.Turn, err)
 }
 
-func (l *Locks) won(key string, by steps.Holder, before string, err error) (*held, *steps.Holder, error) {
+func (l *Locks) won(key string, by steps.Holder, before string, err error) (*held, steps.LockState, error) {
 	if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) {
-		return nil, nil, nil
+		return nil, steps.LockState{}, nil
 	}
 	if err != nil {
-		return nil, nil, Explain(err)
+		return nil, steps.LockState{}, Explain(err)
 	}
-	return &held{locks: l, key: key, by: by, before: before, lost: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{})}, nil, nil
+	return &held{locks: l, key: key, by: by, before: before, lost: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{})}, steps.LockState{}, nil
 }
 
 // Unlock frees key whoever holds it, and tells who did.

@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// LockSkew is by how much another machine's clock may differ from ours.
-const LockSkew = 15 * time.Second
-
 // Holder says who holds a lock, so that a second run can name it and take over from a process that is gone.
 type Holder struct {
 	RunID   string    `json:"runId"`
@@ -18,7 +15,7 @@ type Holder struct {
 	Host    string    `json:"host"` // with PID: a dead process on the same host is taken over at once
 	PID     int       `json:"pid"`
 	Since   time.Time `json:"since"`
-	Expires time.Time `json:"expires"` // moved on by the heartbeat; a lock past it is free
+	Expires time.Time `json:"expires"` // by the holder's own clock, moved on by its heartbeat: a hint, which never frees a lock (see Watch)
 }
 
 func (h Holder) String() string {
@@ -28,12 +25,9 @@ func (h Holder) String() string {
 // Turn names this taking of a lock: no other one, not even of the same run, has the same.
 func (h Holder) Turn() string { return h.RunID + " " + h.Since.UTC().Format(time.RFC3339Nano) }
 
-// Gone reports whether h no longer keeps by out of a lock: it was silent for too long, its process on by's host does not run, or it is
+// Gone reports whether h is known not to keep by out of a lock, whatever any clock says: its process on by's host does not run, or it is
 // by's own run. A run that is resumed has the id of the one before it, which may still be alive on the same host: that one is not gone.
-func (h Holder) Gone(by Holder, now time.Time) bool {
-	if now.After(h.Expires.Add(LockSkew)) {
-		return true
-	}
+func (h Holder) Gone(by Holder) bool {
 	here := h.Host == by.Host && h.PID > 0
 	if here && errors.Is(syscall.Kill(h.PID, 0), syscall.ESRCH) {
 		return true
@@ -43,8 +37,16 @@ func (h Holder) Gone(by Holder, now time.Time) bool {
 
 // LockState is what a look at a lock tells.
 type LockState struct {
-	Holder *Holder // who holds it and is not gone; nil: nobody
+	Holder *Holder // who holds it and is not known to be gone; nil: nobody
+	Alive  bool    // the holder was seen to be there, not only its record
+	Silent bool    // it names a holder that is dead, which took watching to find out: taking the lock once spares others that
 	Turn   string  // the last taking of the lock, ended or not; "" when none is known. While it stays the same, nobody else had the lock.
+}
+
+// InDoubt reports whether it is worth another look whether the holder is dead, even when no wait is left. Who does not wait at all
+// believes a record that says it is kept up: that can be wrong only to refuse, never to take a lock from one who lives.
+func (s LockState) InDoubt(waits bool) bool {
+	return s.Holder != nil && !s.Alive && (waits || time.Now().After(s.Holder.Expires))
 }
 
 // Lease is a lock that is held. Whoever made it keeps it alive by a heartbeat until Release.
@@ -67,9 +69,10 @@ func Locked(key string, by Holder) *Error {
 }
 
 // AwaitLock tries for key until try has it, another one has held it for all of wait (the error is then Locked and names it), or ctx
-// ends. Between two attempts it pauses for longest at most. try makes one attempt; neither a lease nor a holder means that somebody
-// else was quicker just now, and is tried again at once.
-func AwaitLock(ctx context.Context, key string, wait, longest time.Duration, try func() (Lease, *Holder, error)) (Lease, error) {
+// ends. A holder that may be dead is watched beyond wait until that is known (LockState.InDoubt). Between two attempts it pauses for
+// longest at most. try makes one attempt; neither a lease nor a holder means that somebody else was quicker just now, and is tried again
+// at once.
+func AwaitLock(ctx context.Context, key string, wait, longest time.Duration, try func() (Lease, LockState, error)) (Lease, error) {
 	began := time.Now()
 	for {
 		held, other, err := try()
@@ -80,8 +83,13 @@ func AwaitLock(ctx context.Context, key string, wait, longest time.Duration, try
 			return held, nil
 		}
 		left := wait - time.Since(began)
-		if left <= 0 && other != nil {
-			return nil, Locked(key, *other)
+		if left <= 0 {
+			switch {
+			case other.InDoubt(wait > 0):
+				left = longest
+			case other.Holder != nil:
+				return nil, Locked(key, *other.Holder)
+			}
 		}
 		pause := time.NewTimer(min(max(left, 100*time.Millisecond), longest))
 		select {
@@ -93,24 +101,30 @@ func AwaitLock(ctx context.Context, key string, wait, longest time.Duration, try
 	}
 }
 
-// KeepLock renews a lock three times in its life, until stop is closed; then it returns true. A renewal that fails for reasons that may pass
-// is tried again until the lock has run out; then, and at once when it is in other hands (mine is false), KeepLock returns false.
+// KeepLock renews a lock three times in its life, until stop is closed; then it returns true. A renewal that fails for reasons that may
+// pass is tried again, more often. When it is in other hands (mine is false), and before somebody who watches it may take it for dead,
+// KeepLock returns false: a life is counted from the beginning of the last renewal that succeeded, and none is begun in its last sixth,
+// which is how long renew may take.
 func KeepLock(life time.Duration, stop <-chan struct{}, renew func() (mine bool, err error)) bool {
-	renewed := time.Now()
+	renewed, next := time.Now(), life/3
 	for {
-		pause := time.NewTimer(life / 3)
+		pause := time.NewTimer(next)
 		select {
 		case <-stop:
 			pause.Stop()
 			return true
 		case <-pause.C:
 		}
+		began := time.Now()
 		mine, err := renew()
+		left := life - life/6 - time.Since(renewed)
 		switch {
 		case err == nil && mine:
-			renewed = time.Now()
-		case err == nil || time.Since(renewed) > life:
+			renewed, next = began, max(life/3-time.Since(began), 0)
+		case err == nil || left <= 0:
 			return false
+		default:
+			next = min(life/12, left)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func (lease) Lost() <-chan struct{}         { return nil }
 func (lease) Before() string                { return "" }
 
 func TestAwaitLock(t *testing.T) {
-	ann := &steps.Holder{RunID: "r1", Who: "ann"}
+	ann := steps.LockState{Holder: &steps.Holder{RunID: "r1", Who: "ann"}, Alive: true}
 	for name, c := range map[string]struct {
 		free   time.Duration // when the holder lets go
 		wait   time.Duration
@@ -40,11 +40,11 @@ func TestAwaitLock(t *testing.T) {
 					time.AfterFunc(c.cancel, func() { cancel(errors.New("enough")) })
 				}
 				began := time.Now()
-				got, err := steps.AwaitLock(ctx, "k", c.wait, 3*time.Second, func() (steps.Lease, *steps.Holder, error) {
+				got, err := steps.AwaitLock(ctx, "k", c.wait, 3*time.Second, func() (steps.Lease, steps.LockState, error) {
 					if time.Since(began) < c.free {
 						return nil, ann, nil
 					}
-					return lease{}, nil, nil
+					return lease{}, steps.LockState{}, nil
 				})
 				if took := time.Since(began); took != c.after {
 					t.Errorf("after %s, want %s", took, c.after)
@@ -67,10 +67,15 @@ func TestKeepLock(t *testing.T) {
 	}{
 		"it is kept until it is stopped":                {func(time.Duration) (bool, error) { return true, nil }, 5 * time.Minute, true, 5 * time.Minute},
 		"in other hands it is lost at the next renewal": {func(since time.Duration) (bool, error) { return since < time.Minute, nil }, time.Hour, false, 60 * time.Second},
+		"a renewal that takes its time does not shift it": {func(since time.Duration) (bool, error) {
+			time.Sleep(10 * time.Second)
+			return since < 2*time.Minute, nil
+		}, time.Hour, false, 130 * time.Second},
 		"trouble for less than its life passes": {func(since time.Duration) (bool, error) {
-			return since > 80*time.Second, errIf(since <= 80*time.Second, bad)
+			return since > 70*time.Second, errIf(since <= 70*time.Second, bad)
 		}, 5 * time.Minute, true, 5 * time.Minute},
-		"trouble for longer than its life is the end of it": {func(time.Duration) (bool, error) { return false, bad }, time.Hour, false, 120 * time.Second},
+		"trouble ends it before somebody may take it for dead": {func(time.Duration) (bool, error) { return false, bad }, time.Hour, false, 75 * time.Second},
+		"so does trouble that takes as long as it may":         {func(since time.Duration) (bool, error) { time.Sleep(15 * time.Second); return false, bad }, time.Hour, false, 75*time.Second + 15*time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -282,23 +282,21 @@ func TestProgressBecomesEvents(t *testing.T) {
 
 func TestWhoIsGoneKeepsNobodyOut(t *testing.T) {
 	t.Parallel()
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	me := steps.Holder{RunID: "mine", Host: "here", PID: os.Getpid()}
 	const dead = 1 << 30
 	for name, c := range map[string]struct {
 		by   steps.Holder
 		gone bool
 	}{
-		"another run elsewhere":                            {steps.Holder{RunID: "r", Host: "there", PID: dead, Expires: now}, false},
-		"another run elsewhere, silent for a little":       {steps.Holder{RunID: "r", Host: "there", Expires: now.Add(-10 * time.Second)}, false},
-		"another run elsewhere, silent for too long":       {steps.Holder{RunID: "r", Host: "there", Expires: now.Add(-16 * time.Second)}, true},
-		"another run here that lives":                      {steps.Holder{RunID: "r", Host: "here", PID: os.Getppid(), Expires: now}, false},
-		"another run here that is dead":                    {steps.Holder{RunID: "r", Host: "here", PID: dead, Expires: now}, true},
-		"we ourselves":                                     {steps.Holder{RunID: "mine", Host: "here", PID: os.Getpid(), Expires: now}, true},
-		"the run that we resume, elsewhere":                {steps.Holder{RunID: "mine", Host: "there", PID: 1, Expires: now}, true},
-		"the run that we resume, here, which is not ended": {steps.Holder{RunID: "mine", Host: "here", PID: os.Getppid(), Expires: now}, false},
+		"another run elsewhere":                            {steps.Holder{RunID: "r", Host: "there", PID: dead}, false},
+		"another run elsewhere, of another time":           {steps.Holder{RunID: "r", Host: "there", Expires: time.Unix(1, 0)}, false},
+		"another run here that lives":                      {steps.Holder{RunID: "r", Host: "here", PID: os.Getppid()}, false},
+		"another run here that is dead":                    {steps.Holder{RunID: "r", Host: "here", PID: dead}, true},
+		"we ourselves":                                     {steps.Holder{RunID: "mine", Host: "here", PID: os.Getpid()}, true},
+		"the run that we resume, elsewhere":                {steps.Holder{RunID: "mine", Host: "there", PID: 1}, true},
+		"the run that we resume, here, which is not ended": {steps.Holder{RunID: "mine", Host: "here", PID: os.Getppid()}, false},
 	} {
-		if got := c.by.Gone(me, now); got != c.gone {
+		if got := c.by.Gone(me); got != c.gone {
 			t.Errorf("%s: gone %v", name, got)
 		}
 	}

@@ -159,7 +159,7 @@ func prices(file string) (cloud.PriceTable, error) {
 
 func holder() steps.Holder {
 	h := steps.Holder{PID: os.Getpid()}
-	h.Host, _ = os.Hostname() // an unknown host only makes a take-over wait for the lock's expiry
+	h.Host, _ = os.Hostname() // an unknown host only makes a take-over watch the lock for its life
 	if u, err := user.Current(); err == nil {
 		h.Who = u.Username
 	}

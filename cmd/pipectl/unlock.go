@@ -11,7 +11,7 @@ import (
 func (a *app) unlockCommand() *cli.Command {
 	return &cli.Command{
 		Name: "unlock", Usage: "free the locks of a run that is dead", ArgsUsage: "[FILE]",
-		Description: "A lock whose holder is silent frees itself after a while, and at once where the holder's process is known to be gone.",
+		Description: "A run that finds a lock whose holder shows no sign of life takes it over after having watched it for a minute or two, and at once where the holder's process is known to be gone.",
 		Flags: flags(fileFlags(), []cli.Flag{
 			&cli.StringSliceFlag{Name: "stage", Usage: "only stage `NAME`; repeatable"},
 			lockNamespaceFlag(),

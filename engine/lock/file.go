@@ -56,23 +56,23 @@ func (l *File) Lock(ctx context.Context, key string, by steps.Holder, wait time.
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	lease, err := steps.AwaitLock(ctx, key, wait, poll, func() (steps.Lease, *steps.Holder, error) {
+	lease, err := steps.AwaitLock(ctx, key, wait, poll, func() (steps.Lease, steps.LockState, error) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
 			other, _ := read(f) // a holder that is just writing its name is nobody yet
-			return nil, &other, nil
+			return nil, steps.LockState{Holder: &other, Alive: true}, nil
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", f.Name(), err)
+			return nil, steps.LockState{}, fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		before := ""
 		if last, err := read(f); err == nil {
 			before = last.Turn()
 		}
 		if err := write(f, by); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", f.Name(), err)
+			return nil, steps.LockState{}, fmt.Errorf("%s: %w", f.Name(), err)
 		}
-		return &fileLease{f, before}, nil, nil
+		return &fileLease{f, before}, steps.LockState{}, nil
 	})
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -98,7 +98,7 @@ func (l *File) Look(_ context.Context, keys []string, _ steps.Holder) (map[strin
 			st.Turn = last.Turn()
 		}
 		if errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK) {
-			st.Holder = &last
+			st.Holder, st.Alive = &last, true
 		}
 		out[key] = st
 		if err := f.Close(); err != nil {

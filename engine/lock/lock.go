@@ -67,7 +67,7 @@ func (m *Memory) Look(_ context.Context, keys []string, _ steps.Holder) (map[str
 	for _, k := range keys {
 		st := steps.LockState{Turn: m.last[k]}
 		if l := m.held[k]; l != nil {
-			st.Holder = &l.by
+			st.Holder, st.Alive = &l.by, true
 		}
 		out[k] = st
 	}

@@ -10,8 +10,8 @@ import (
 	"pipectl.dev/steps"
 )
 
-// leaseWait is how long to wait for another mover. One that died frees its leases within 75 s, on this host at once; one that lives is
-// told about soon.
+// leaseWait is how long to wait for another mover. One that died is taken over once it was watched for a minute, on this host at once; one
+// that lives is told about once it was seen to.
 const leaseWait = 20 * time.Second
 
 // leaseKeys are what one mover holds: nobody else moves this workload, and nobody else moves anything onto this volume. The leases lie in
@@ -22,7 +22,7 @@ func (m *mission) leaseKeys() []string {
 
 func (m *mission) holder() steps.Holder {
 	h := steps.Holder{RunID: m.env.RunID, PID: os.Getpid(), Since: time.Now()}
-	h.Host, _ = os.Hostname() // an unknown host only makes a take-over wait for the lease's expiry
+	h.Host, _ = os.Hostname() // an unknown host only makes a take-over watch the lease for its life
 	if u, err := user.Current(); err == nil {
 		h.Who = u.Username
 	}
@@ -39,7 +39,7 @@ func (m *mission) alone(ctx context.Context, none func()) (held context.Context,
 		defer cancel()
 		for _, l := range leases {
 			if err := l.Release(last); err != nil {
-				m.env.Log.Warn("lease", "error", err.Error()) // it expires by itself
+				m.env.Log.Warn("lease", "error", err.Error()) // whoever comes next finds nobody behind it
 			}
 		}
 		for _, key := range m.leaseKeys() {
@@ -51,6 +51,9 @@ func (m *mission) alone(ctx context.Context, none func()) (held context.Context,
 			}
 		}
 	}
+	// Where the first is a dead mover's, so are the others: they are watched at the same time.
+	others := time.AfterFunc(time.Second, func() { _, _ = locks.Look(ctx, m.leaseKeys(), m.holder()) })
+	defer others.Stop()
 	for _, key := range m.leaseKeys() {
 		l, err := locks.Lock(ctx, key, m.holder(), leaseWait)
 		if err != nil {
@@ -90,5 +93,5 @@ func another(err error) error {
 		return err
 	}
 	return &steps.Error{Code: "MoverRunning", Category: steps.Conflict, Retryable: true, Message: e.Message,
-		Hints: []string{"let that run end (`pipectl move status`); if it is dead, its lease ends by itself within 75 s"}}
+		Hints: []string{"let that run end (`pipectl move status`); if it has just died, this same command takes over a minute later"}}
 }
