@@ -62,10 +62,16 @@ type tripper func(*http.Request) (*http.Response, error)
 
 func (t tripper) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
-var handled = regexp.MustCompile(`(?m)^grpc_server_started_total\{.*\} ([0-9.e+]+)$`)
+// What is counted: requests that argocd-server has had, by gRPC and through its gateway; and in the application controller, comparisons with
+// Git and requests to the cluster.
+var (
+	handled    = regexp.MustCompile(`(?m)^grpc_server_started_total\{.*\} ([0-9.e+]+)$`)
+	reconciled = regexp.MustCompile(`(?m)^argocd_app_reconcile_count\{.*\} ([0-9.e+]+)$`)
+	requests   = regexp.MustCompile(`(?m)^argocd_app_k8s_request_total\{.*\} ([0-9.e+]+)$`)
+)
 
-// asked is how many requests argocd-server has had, by gRPC and through its gateway.
-func (a *argo) asked(metrics string) int64 {
+// count adds up a metric of one of Argo CD's programs.
+func (a *argo) count(metrics string, which *regexp.Regexp) int64 {
 	a.t.Helper()
 	resp, err := http.Get("http://" + metrics + "/metrics") //nolint:noctx // a test's own server
 	if err != nil {
@@ -77,7 +83,7 @@ func (a *argo) asked(metrics string) int64 {
 		a.t.Fatal(err)
 	}
 	total := 0.0
-	for _, m := range handled.FindAllSubmatch(raw, -1) {
+	for _, m := range which.FindAllSubmatch(raw, -1) {
 		n, err := strconv.ParseFloat(string(m[1]), 64)
 		if err != nil {
 			a.t.Fatal(err)
@@ -122,6 +128,7 @@ func TestBenchManyApplications(t *testing.T) {
 	with := fmt.Sprintf("apps: [{selector: bench=yes, expect: %d}]\nhealthyFor: 1ms\nmaxParallel: %d\n", n, setting("BENCH_PARALLEL", 20))
 	a.synced(with)
 	metrics := labtest.Cluster(t).Service(t, "argocd", "argocd-server-metrics", 8083)
+	controller := labtest.Cluster(t).Service(t, "argocd", "argocd-metrics", 8082)
 	var toKube atomic.Int64
 	all := "bench=yes"
 	argocd := func() { a.cli("app", "sync", "-l", all); a.cli("app", "wait", "-l", all) }
@@ -139,19 +146,24 @@ func TestBenchManyApplications(t *testing.T) {
 			name string
 			run  func()
 		}{{"argocd", argocd}, {"pipectl server", by("server")}, {"pipectl cluster", by("cluster")}} {
+			if only := os.Getenv("BENCH_TOOL"); only != "" && only != c.name {
+				continue
+			}
 			for _, what := range []string{"unchanged", "changed"} {
 				value := fmt.Sprintf("%d-%s-%s", round, strings.ReplaceAll(c.name, " ", "-"), what)
 				if what == "changed" {
 					change(value)
 				}
-				before, asked := a.operations(n), a.asked(metrics)
+				before, asked, compared, made := a.operations(n), a.count(metrics, handled), a.count(controller, reconciled), a.count(controller, requests)
 				toKube.Store(0)
 				cpu, began := processors(t), time.Now()
 				c.run()
 				took := time.Since(began)
 				t.Logf("FIGURE processor time, %s, %s: %s", what, c.name, spent(cpu, processors(t)))
+				t.Logf("FIGURE application controller, %s, %s: %d comparisons, %d requests to Kubernetes", what, c.name,
+					a.count(controller, reconciled)-compared, a.count(controller, requests)-made)
 				t.Logf("FIGURE %d apps, %s, %s: %.2f s, %d requests to argocd-server, %d to Kubernetes, %d operations",
-					n, what, c.name, took.Seconds(), a.asked(metrics)-asked, toKube.Load(), a.operations(n)-before)
+					n, what, c.name, took.Seconds(), a.count(metrics, handled)-asked, toKube.Load(), a.operations(n)-before)
 				if what == "changed" && a.value("many", fmt.Sprintf("many-%03d", n-1)) != value {
 					t.Errorf("%s: what is live is stale", c.name)
 				}
