@@ -15,13 +15,12 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 
 	"pipectl.dev/cloud/owned"
-	"pipectl.dev/steps/reconcile"
 )
 
 // kubeconfig merges access to the cluster into a file, under the cluster's ARN. No token is written: a program makes one when needed.
-func kubeconfig(sp Spec) resource {
+func kubeconfig(sp Spec, needs ...string) resource {
 	return resource{
-		Kind: kindKubeconfig, Name: sp.Kubeconfig.Path, Needs: []string{reconcile.ID(kindCluster, sp.Name)},
+		Kind: kindKubeconfig, Name: sp.Kubeconfig.Path, Needs: needs,
 		Observe: func(_ context.Context, s *state) (status, error) {
 			cfg, err := readKubeconfig(sp.Kubeconfig.Path)
 			if err != nil || s.cluster == nil || s.down {

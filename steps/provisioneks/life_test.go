@@ -217,3 +217,35 @@ func TestKubeconfigIsMergedAndHoldsNoToken(t *testing.T) {
 		}
 	})
 }
+
+func TestKubeconfigOfAnExistingClusterIsAllThatIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 56})
+		d, file := provisioneks.New(w.Open, nil), filepath.Join(t.TempDir(), "config")
+		if _, err := w.Apply(t.Context(), d, cloudtest.Input(t, "{name: blog, network: {nat: none}}")); err != nil {
+			t.Fatal(err)
+		}
+		in, mark := cloudtest.Input(t, "{name: blog, existing: true, kubeconfig: {path: "+file+", exec: aws}}"), w.Mark()
+		plan, err := d.Plan(t.Context(), w.Env(), in)
+		if _, missing := os.Stat(file); err != nil || plan.Outputs != nil || len(plan.Changes) != 1 || !os.IsNotExist(missing) {
+			t.Fatalf("plan: %v, %d changes, outputs %s, file %v; want the file planned and not written", err, len(plan.Changes), plan.Outputs, missing)
+		}
+		raw, err := w.Apply(t.Context(), d, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(text), "command: aws") || !strings.Contains(string(raw), `"kubeconfig":"`+file) {
+			t.Errorf("%v, kubeconfig:\n%s\noutputs %s", err, text, raw)
+		}
+		if plan, err = d.Plan(t.Context(), w.Env(), in); err != nil || string(plan.Outputs) != string(raw) {
+			t.Errorf("again: %v, outputs %s, want all kept", err, plan.Outputs)
+		}
+		if err := w.Down(t.Context(), d, in, true); err != nil {
+			t.Error(err)
+		}
+		if _, writes := w.Count(mark); writes != 0 {
+			t.Errorf("%d writes", writes)
+		}
+	})
+}

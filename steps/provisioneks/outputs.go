@@ -1,14 +1,11 @@
 package provisioneks
 
 import (
-	"context"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 
-	"pipectl.dev/cloud"
 	"pipectl.dev/steps"
 )
 
@@ -49,32 +46,4 @@ func (s *state) ref(c *ekstypes.Cluster) steps.ClusterRef {
 		e.CreatedAt = c.CreatedAt.UTC().Format(time.RFC3339)
 	}
 	return steps.ClusterRef{EKS: e}
-}
-
-// existing reads a cluster that somebody else made.
-func (s *state) existing(ctx context.Context) (Outputs, bool, error) {
-	c, err := s.look.cluster.Get(ctx, "existing")
-	if err != nil || c == nil {
-		return Outputs{}, false, cloud.Explain(err)
-	}
-	if c.Status != ekstypes.ClusterStatusActive && c.Status != ekstypes.ClusterStatusUpdating {
-		return Outputs{}, false, precondition("ClusterNotReady", "cluster "+s.spec.Name+" is "+string(c.Status), "wait until it is ACTIVE")
-	}
-	s.cluster = c
-	if v := c.ResourcesVpcConfig; v != nil {
-		s.vpcID = aws.ToString(v.VpcId)
-		for _, id := range v.SubnetIds {
-			s.lay.private = append(s.lay.private, &subnetPart{id: id})
-		}
-	}
-	if s.issuer() != "" {
-		arn := s.providerOf(s.issuer())
-		_, err := cloud.IAM(s.aws).GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: &arn})
-		if err == nil {
-			s.providerARN = arn
-		} else if !cloud.IsNotFound(err) && !cloud.IsDenied(err) {
-			return Outputs{}, false, cloud.Explain(err)
-		}
-	}
-	return s.outputs(), true, nil
 }

@@ -52,7 +52,7 @@ func (s *state) resources() []resource {
 		rs = append(rs, mendTags(sp, rs))
 	}
 	if sp.Kubeconfig != nil {
-		rs = append(rs, kubeconfig(sp))
+		rs = append(rs, kubeconfig(sp, reconcile.ID(kindCluster, sp.Name)))
 	}
 	return rs
 }

@@ -9,7 +9,7 @@ type Spec struct {
 	Name       string      `yaml:"name" json:"name" jsonschema:"required,pattern=^[0-9A-Za-z][A-Za-z0-9_-]{0\\,99}$" jsonschema_description:"name of the cluster; the names of all around it start with it"`
 	Region     string      `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"AWS region; the pipeline's when left out"`
 	Version    string      `yaml:"version,omitempty" json:"version,omitempty" jsonschema:"pattern=^1\\.[0-9]+$" jsonschema_description:"Kubernetes version, such as 1.34; left out, EKS's default is taken when the cluster is made and never changed unasked"`
-	Existing   bool        `yaml:"existing,omitempty" json:"existing,omitempty" jsonschema_description:"use a cluster made elsewhere: it is read, never tagged, changed or removed"`
+	Existing   bool        `yaml:"existing,omitempty" json:"existing,omitempty" jsonschema_description:"use a cluster made elsewhere: it is read, never tagged, changed or removed; only a kubeconfig is written for it where one is asked for"`
 	Network    Network     `yaml:"network,omitempty" json:"network,omitempty" jsonschema_description:"the VPC to make, or one that exists"`
 	Endpoint   Endpoint    `yaml:"endpoint,omitempty" json:"endpoint,omitempty" jsonschema_description:"who reaches the API server"`
 	NodeGroups []NodeGroup `yaml:"nodeGroups,omitempty" json:"nodeGroups,omitempty" jsonschema_description:"managed node groups"`

@@ -141,11 +141,7 @@ func (p *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 		return plan, err
 	}
 	if sp.Existing {
-		out, found, err := s.existing(ctx)
-		if err == nil && !found {
-			err = precondition("ClusterNotFound", "cluster "+sp.Name+" does not exist in "+s.aws.Region, "correct `name` or `region`, or drop `existing: true` to make it")
-		}
-		return steps.Plan[Outputs]{Outputs: &out}, err
+		return s.planExisting(ctx)
 	}
 	for _, n := range s.notes {
 		env.Note(n)
@@ -177,8 +173,7 @@ func (p *step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, erro
 		return Outputs{}, err
 	}
 	if sp.Existing {
-		out, _, err := s.existing(ctx)
-		return out, err
+		return s.applyExisting(ctx)
 	}
 	if err := s.list(s.resources()).Apply(ctx, s); err != nil {
 		return Outputs{}, err

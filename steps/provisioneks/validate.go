@@ -82,9 +82,6 @@ func (s *Spec) Validate() []spec.Problem {
 		if len(s.NodeGroups) > 0 {
 			add("nodeGroups", "leave nodeGroups out, or drop `existing: true`", "an existing cluster is only read")
 		}
-		if s.Kubeconfig != nil {
-			add("kubeconfig", "leave kubeconfig out, and have `aws eks update-kubeconfig` write it", "an existing cluster is only read, and no file is written for it")
-		}
 		return ps
 	}
 	s.network(add)
