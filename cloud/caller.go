@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -49,7 +50,8 @@ func (s *Session) Identify(ctx context.Context) (Caller, error) {
 	return c, nil
 }
 
-// PrincipalARN is the ARN that IAM policies and access entries know: the role of an assumed-role session, else the ARN itself.
+// PrincipalARN is the ARN that IAM policies and access entries know: the role of an assumed-role session, else the ARN itself. It lacks the
+// role's path, as the roles of IAM Identity Center have one: a session does not tell it.
 func (c Caller) PrincipalARN() string {
 	// arn:aws:sts::111122223333:assumed-role/NAME/SESSION
 	head, rest, ok := strings.Cut(c.ARN, ":assumed-role/")
@@ -58,6 +60,28 @@ func (c Caller) PrincipalARN() string {
 	}
 	name, _, _ := strings.Cut(rest, "/")
 	return strings.Replace(head, ":sts:", ":iam:", 1) + ":role/" + name
+}
+
+// Is reports whether arn, with or without a path, is the caller's principal: the name of a role is its account's only one.
+func (c Caller) Is(arn string) bool {
+	if !strings.Contains(c.ARN, ":assumed-role/") {
+		return arn == c.ARN
+	}
+	head, path, ok := strings.Cut(arn, ":role/")
+	return ok && head+":role/"+path[strings.LastIndex(path, "/")+1:] == c.PrincipalARN()
+}
+
+// role is PrincipalARN with the role's path, where IAM tells the caller of it.
+func (s *Session) role(ctx context.Context, c Caller) string {
+	arn := c.PrincipalARN()
+	if c.ARN == arn {
+		return arn
+	}
+	o, err := IAM(s).GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(arn[strings.LastIndex(arn, "/")+1:])})
+	if err != nil {
+		return arn
+	}
+	return aws.ToString(o.Role.Arn)
 }
 
 // CredentialsExpire says when the present credentials end, and whether the SDK gets new ones by itself then. ok is false where they do not

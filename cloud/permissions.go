@@ -26,7 +26,12 @@ func (s *Session) Allowed(ctx context.Context, env steps.Env, actions []string, 
 		env.Checked(what, "the account's root user may do all", true)
 		return nil, nil
 	}
-	denied, err := s.simulate(ctx, who, actions, "*", nil)
+	principal := who.PrincipalARN()
+	denied, err := s.simulate(ctx, principal, actions, "*", nil)
+	if IsNotFound(err) { // a role with a path
+		principal = s.role(ctx, who)
+		denied, err = s.simulate(ctx, principal, actions, "*", nil)
+	}
 	if IsDenied(err) || IsNotFound(err) || Code(err) == "InvalidInput" {
 		env.Checked(what, "IAM does not tell this caller (iam:SimulatePrincipalPolicy): a missing one shows at its call", true)
 		return nil, nil
@@ -40,7 +45,7 @@ func (s *Session) Allowed(ctx context.Context, env steps.Env, actions []string, 
 		for _, f := range on {
 			resource = cmp.Or(f(action), resource)
 		}
-		still, err := s.simulate(ctx, who, []string{action}, resource, ownerContext(env))
+		still, err := s.simulate(ctx, principal, []string{action}, resource, ownerContext(env))
 		if err != nil {
 			return nil, err
 		}
@@ -53,13 +58,13 @@ func (s *Session) Allowed(ctx context.Context, env steps.Env, actions []string, 
 	slices.Sort(missing)
 	env.Checked(what, "missing "+strings.Join(missing, ", "), false)
 	return &steps.Error{Code: "NotAllowed", Category: steps.Permission, Message: "the caller may not " + strings.Join(missing, ", "),
-		Hints: []string{"allow these actions to " + who.PrincipalARN() + "; `pipectl rehearse --iam-policy FILE` writes a policy with all that a pipeline needs"}}, nil
+		Hints: []string{"allow these actions to " + principal + "; `pipectl rehearse --iam-policy FILE` writes a policy with all that a pipeline needs"}}, nil
 }
 
-func (s *Session) simulate(ctx context.Context, who Caller, actions []string, resource string, entries []types.ContextEntry) (denied []string, err error) {
+func (s *Session) simulate(ctx context.Context, principal string, actions []string, resource string, entries []types.ContextEntry) (denied []string, err error) {
 	results, err := Paged(ctx, func(ctx context.Context, marker *string) ([]types.EvaluationResult, *string, error) {
 		o, err := IAM(s).SimulatePrincipalPolicy(ctx, &iam.SimulatePrincipalPolicyInput{Marker: marker,
-			PolicySourceArn: aws.String(who.PrincipalARN()), ActionNames: actions, ResourceArns: []string{resource}, ContextEntries: entries})
+			PolicySourceArn: &principal, ActionNames: actions, ResourceArns: []string{resource}, ContextEntries: entries})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -218,7 +218,7 @@ func (c *Cloud) finishCluster(ctx context.Context, cl *cluster) {
 	cl.doc["certificateAuthority"] = map[string]any{"data": ca}
 	cl.doc["identity"] = map[string]any{"oidc": map[string]any{"issuer": cl.issuer}}
 	if cl.creator != "" && cl.mode != "CONFIG_MAP" {
-		e := c.addEntry(cl, identityOf(cl.creator), "STANDARD")
+		e := c.addEntry(cl, c.identity(cl.creator), "STANDARD")
 		e.policies[clusterAdminPolicy] = map[string]any{"type": "cluster"}
 	}
 }

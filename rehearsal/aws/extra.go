@@ -95,7 +95,7 @@ func (c *Cloud) userOf(clusterName, principal string) (string, []string, error) 
 	if cl == nil {
 		return "", nil, fmt.Errorf("no cluster %q", clusterName)
 	}
-	who := identityOf(principal)
+	who := c.identity(principal)
 	if cl.mode != "API" && cl.creator == principal {
 		return "kubernetes-admin", []string{"system:masters", "system:authenticated"}, nil
 	}

@@ -25,6 +25,9 @@ func simulated(req *request) map[string][]string {
 // simulatePrincipalPolicy answers from Options.IdentityPolicies, Options.Policies and the role's own policies.
 func (c *Cloud) simulatePrincipalPolicy(req *request) (any, error) {
 	who := identityOf(req.form.Get("PolicySourceArn"))
+	if whole := c.identity(who); whole != who {
+		return nil, failStatus(404, "NoSuchEntity", "The entity with ARN %s cannot be found.", who)
+	}
 	allowed, restricted := c.opt.Policies[who]
 	statements, has, err := c.identityPolicy(who)
 	if err != nil {

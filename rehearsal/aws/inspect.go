@@ -104,7 +104,7 @@ func (c *Cloud) inspectCluster(cl *cluster) []Resource {
 	}
 	for _, arn := range sortedKeys(cl.entries) {
 		e := cl.entries[arn]
-		out = append(out, Resource{Kind: "eks:access-entry", ID: e.arn, Name: cl.name + "/" + arn, Tags: maps.Clone(e.tags), Managed: e.kind == "EC2_LINUX" || arn == identityOf(cl.creator)})
+		out = append(out, Resource{Kind: "eks:access-entry", ID: e.arn, Name: cl.name + "/" + arn, Tags: maps.Clone(e.tags), Managed: e.kind == "EC2_LINUX" || arn == c.identity(cl.creator)})
 	}
 	for _, id := range sortedKeys(cl.pods) {
 		out = append(out, Resource{Kind: "eks:pod-identity", ID: cl.pods[id].arn, Name: cl.name + "/" + id, Tags: maps.Clone(cl.pods[id].tags)})

@@ -130,6 +130,15 @@ func identityOf(arn string) string {
 	return "arn:aws:iam::" + account + ":role/" + role
 }
 
+// identity is the same with the role's path, which a session does not tell. The caller holds the lock.
+func (c *Cloud) identity(arn string) string {
+	who := identityOf(arn)
+	if r := c.roleByARN(who); r != nil && strings.Contains(who, "::"+c.opt.Account+":role/") {
+		return r.arn
+	}
+	return who
+}
+
 func matchesAny(patterns []string, s string) bool {
 	for _, p := range patterns {
 		if ok, err := path.Match(strings.ToLower(p), strings.ToLower(s)); err == nil && ok {

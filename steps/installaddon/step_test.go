@@ -96,6 +96,37 @@ func TestPinnedVersionIsCheckedKeptAndChangedOnlyByTheSpec(t *testing.T) {
 	})
 }
 
+// What EKS is told to do about fields that somebody else has set. It takes PRESERVE for an update only.
+func TestConflictsAreSolvedAsTheSpecSays(t *testing.T) {
+	for conflicts, want := range map[string]string{"": "OVERWRITE OVERWRITE", "overwrite": "OVERWRITE OVERWRITE", "none": "NONE NONE", "preserve": "OVERWRITE PRESERVE"} {
+		t.Run("conflicts: "+conflicts, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, d, text := world(t, emulator.Options{Seed: 31})
+				if conflicts != "" {
+					text += "conflicts: " + conflicts + "\n"
+				}
+				var out installaddon.Outputs
+				for _, version := range []string{"v1.48.0-eksbuild.2", "v1.54.0-eksbuild.1"} {
+					raw, err := w.Apply(t.Context(), d, cloudtest.Input(t, text+"version: "+version+"\n"))
+					if out = decode(t, raw, err); out.Version != version {
+						t.Errorf("got %+v, want %s", out, version)
+					}
+				}
+				var said []string
+				for _, c := range w.Calls() {
+					if _, p, ok := strings.Cut(c.Params, "resolveConflicts="); ok {
+						word, _, _ := strings.Cut(p, " ")
+						said = append(said, word)
+					}
+				}
+				if got := strings.Join(said, " "); got != want {
+					t.Errorf("told EKS %s to make and to change it, want %s", got, want)
+				}
+			})
+		})
+	}
+}
+
 func TestDownLeavesAnAddonThatGoesWithItsCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d, text := world(t, emulator.Options{Seed: 23})

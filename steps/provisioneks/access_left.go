@@ -41,10 +41,10 @@ func (s *state) leftAccess(ctx context.Context) error {
 	for _, e := range entries {
 		arn := aws.ToString(e.PrincipalArn)
 		switch {
-		case aws.ToString(e.Type) != standardEntry, arn == s.caller.PrincipalARN() && e.Tags[cloud.TagIdentity] == "": // of nodes; of who made the cluster
+		case aws.ToString(e.Type) != standardEntry, s.caller.Is(arn) && e.Tags[cloud.TagIdentity] == "": // of nodes; of who made the cluster
 		case !cloud.Ours(e.Tags, s.owner, kindAccess, s.name(arn)):
 			others = append(others, arn)
-		case arn == s.caller.PrincipalARN():
+		case s.caller.Is(arn):
 			s.notes = append(s.notes, arn+" is no longer under `access`, but this run needs it itself: its entry stays until somebody else runs this")
 		default:
 			s.left = append(s.left, Access{PrincipalARN: arn})

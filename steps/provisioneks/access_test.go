@@ -5,10 +5,12 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/google/go-cmp/cmp"
 
 	"pipectl.dev/cloud"
@@ -185,6 +187,68 @@ func TestEntryWhosePrincipalLeftTheFileIsRemoved(t *testing.T) {
 		}
 		if _, writes := w.Count(mark); writes != 0 {
 			t.Errorf("%d writes", writes)
+		}
+	})
+}
+
+// Roles of IAM Identity Center have a path, and a session does not tell it.
+func TestCallerWhoseRoleHasAPathIsKnownAgain(t *testing.T) {
+	const name, path, id = "AWSReservedSSO_Admin_0123456789abcdef", "/aws-reserved/sso.amazonaws.com/ap-northeast-2/", "AKIDSSO"
+	const role = "arn:aws:iam::111122223333:role" + path + name
+	for title, c := range map[string]struct {
+		made bool // by this caller
+		note string
+	}{
+		"who made the cluster":          {true, ""},
+		"whose entry has left the file": {false, "this run needs it itself"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := cloudtest.New(t, emulator.Options{Seed: 105})
+				_, err := cloud.IAM(session(t, w)).CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String(name), Path: aws.String(path), AssumeRolePolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[]}`)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute) // until IAM has spread it
+				w.SeedAccessKey(emulator.AccessKey{ID: id, Secret: emulator.FixtureSecretKey, Principal: "arn:aws:sts::111122223333:assumed-role/" + name + "/me@example.com"})
+				open, _ := w.ProcessAs(id)
+				mine, bare := provisioneks.New(open, nil), cloudtest.Input(t, "{name: blog, network: {nat: none}}")
+				if c.made {
+					_, err = w.Apply(t.Context(), mine, bare)
+				} else {
+					_, err = w.Apply(t.Context(), provisioneks.New(w.Open, nil), cloudtest.Input(t, "{name: blog, network: {nat: none}, access: [{principalArn: '"+role+"'}]}"))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				plan, err := mine.Plan(t.Context(), w.Env(), bare)
+				if err != nil || plan.Outputs == nil {
+					t.Errorf("plan: %v, %+v, want all kept, the caller's entry above all", err, plan.Changes)
+				}
+				notes := strings.Join(w.Notes(), "\n")
+				if strings.Contains(notes, "others have let into the cluster, besides `access`: "+role) || !strings.Contains(notes, c.note) {
+					t.Errorf("notes: %s", notes)
+				}
+			})
+		})
+	}
+}
+
+func TestPermissionsOfARoleWithAPathAreAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 106})
+		_, err := cloud.IAM(session(t, w)).CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String("runner"), Path: aws.String("/ci/"), AssumeRolePolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[]}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.SeedAccessKey(emulator.AccessKey{ID: "AKIDCI", Secret: emulator.FixtureSecretKey, Principal: "arn:aws:sts::111122223333:assumed-role/runner/build-7"})
+		open, _ := w.ProcessAs("AKIDCI")
+		if err := provisioneks.New(open, nil).Preflight(t.Context(), w.Env(), cloudtest.Input(t, "{name: blog, network: {nat: none}}")); err != nil {
+			t.Fatal(err)
+		}
+		if checks := strings.Join(w.Checks(), "\n"); !strings.Contains(checks, "all that the step needs") {
+			t.Errorf("want IAM's answer for the role with its path:\n%s", checks)
 		}
 	})
 }
