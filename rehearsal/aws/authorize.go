@@ -143,7 +143,7 @@ func (c *Cloud) besides(req *request, own []Authorization) []Authorization {
 		}
 		out = append(out, a)
 	}
-	for field, service := range map[string]string{"roleArn": "eks.amazonaws.com", "nodeRole": "ec2.amazonaws.com", "serviceAccountRoleArn": "eks.amazonaws.com"} {
+	for field, service := range map[string]string{"roleArn": "eks.amazonaws.com", "nodeRole": "ec2." + c.domain(), "serviceAccountRoleArn": "eks.amazonaws.com"} {
 		if role := text(req.body, field); role != "" && req.service == "eks" {
 			if strings.Contains(req.action, "PodIdentityAssociation") {
 				service = "pods.eks.amazonaws.com"
@@ -164,16 +164,16 @@ func (c *Cloud) arnOf(service, kind, name string) string {
 	case strings.HasPrefix(name, "arn:"):
 		return name
 	case service == "s3":
-		return "arn:aws:s3:::" + name
+		return c.inPartition("s3") + "::" + name
 	case service == "logs":
 		return c.logARN(name)
 	case service == "iam" && kind == "oidc-provider":
-		return "arn:aws:iam::" + c.opt.Account + ":oidc-provider/" + strings.TrimPrefix(name, "https://")
+		return c.iamARN() + ":oidc-provider/" + strings.TrimPrefix(name, "https://")
 	case service == "iam":
 		if r := c.iam.roles[name]; r != nil && kind == "role" {
 			return r.arn
 		}
-		return "arn:aws:iam::" + c.opt.Account + ":" + kind + "/" + name
+		return c.iamARN() + ":" + kind + "/" + name
 	case service == "ec2" && kind == "":
 		if m, err := c.metaOf(name); err == nil {
 			kind = m.kind

@@ -188,7 +188,7 @@ func New(opt Options) *Cloud {
 	}
 	for _, k := range keys {
 		if k.Principal == "" {
-			k.Principal = "arn:aws:iam::" + opt.Account + ":user/rehearsal"
+			k.Principal = c.iamARN() + ":user/rehearsal"
 		}
 		c.access[k.ID] = &k
 	}

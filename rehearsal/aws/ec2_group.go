@@ -204,7 +204,7 @@ func (c *Cloud) describeSecurityGroups(req *request) (any, error) {
 		},
 	}
 	return describe(c, req, &c.ec2.groups, "GroupId", "securityGroupInfo", filters, func(g *securityGroup) node {
-		return group("", el("groupId", g.id), el("securityGroupArn", "arn:aws:ec2:"+c.opt.Region+":"+c.opt.Account+":security-group/"+g.id), el("groupName", g.name), el("groupDescription", g.description), el("vpcId", g.vpc), el("ownerId", c.opt.Account),
+		return group("", el("groupId", g.id), el("securityGroupArn", c.arn("ec2", "security-group/"+g.id)), el("groupName", g.name), el("groupDescription", g.description), el("vpcId", g.vpc), el("ownerId", c.opt.Account),
 			items("ipPermissions", c.permissionNodes(g, false)...), items("ipPermissionsEgress", c.permissionNodes(g, true)...), tagSet(g.tags))
 	})
 }

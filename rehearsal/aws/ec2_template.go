@@ -133,13 +133,13 @@ func nest(p map[string]string, renames map[string]string) []node {
 }
 
 func (c *Cloud) templateNode(name string, t *launchTemplate) node {
-	return group(name, el("launchTemplateId", t.id), el("launchTemplateName", t.name), el("createTime", t.created), el("createdBy", "arn:aws:iam::"+c.opt.Account+":root"),
+	return group(name, el("launchTemplateId", t.id), el("launchTemplateName", t.name), el("createTime", t.created), el("createdBy", c.iamARN()+":root"),
 		el("defaultVersionNumber", t.defaultVersion), el("latestVersionNumber", t.versions[len(t.versions)-1].number), tagSet(t.tags))
 }
 
 func (c *Cloud) templateVersionNode(name string, t *launchTemplate, v templateVersion) node {
 	return group(name, el("launchTemplateId", t.id), el("launchTemplateName", t.name), el("versionNumber", v.number), opt("versionDescription", v.description),
-		el("createTime", v.created), el("createdBy", "arn:aws:iam::"+c.opt.Account+":root"), el("defaultVersion", v.number == t.defaultVersion), group("launchTemplateData", v.data...))
+		el("createTime", v.created), el("createdBy", c.iamARN()+":root"), el("defaultVersion", v.number == t.defaultVersion), group("launchTemplateData", v.data...))
 }
 
 func (c *Cloud) modifyLaunchTemplate(req *request) (any, error) {

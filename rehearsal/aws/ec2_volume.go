@@ -84,7 +84,7 @@ func (c *Cloud) volumeFrom(req *request) (*volume, error) {
 		dflt, v.encrypted = s.size, v.encrypted || s.encrypted
 	}
 	if v.encrypted && v.kms == "" {
-		v.kms = "arn:aws:kms:" + c.opt.Region + ":" + c.opt.Account + ":key/" + defaultEBSKey
+		v.kms = c.arn("kms", "key/"+defaultEBSKey)
 	}
 	if v.size, err = number(req, "Size", dflt); err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"fmt"
 	"net/netip"
 	"strconv"
 )
@@ -201,9 +200,4 @@ func (c *Cloud) modifySubnetAttribute(req *request) (any, error) {
 		sn.publicIP = req.form.Get("MapPublicIpOnLaunch.Value") == "true"
 	}
 	return done, nil
-}
-
-// arn names a regional resource of this account.
-func (c *Cloud) arn(service, rest string) string {
-	return fmt.Sprintf("arn:aws:%s:%s:%s:%s", service, c.opt.Region, c.opt.Account, rest)
 }

@@ -117,7 +117,7 @@ func (c *Cloud) describeAvailabilityZones(req *request) (any, error) {
 }
 
 func (c *Cloud) describeRegions(*request) (any, error) {
-	return []node{items("regionInfo", group("", el("regionName", c.opt.Region), el("regionEndpoint", "ec2."+c.opt.Region+".amazonaws.com"), el("optInStatus", "opt-in-not-required")))}, nil
+	return []node{items("regionInfo", group("", el("regionName", c.opt.Region), el("regionEndpoint", "ec2."+c.opt.Region+"."+c.domain()), el("optInStatus", "opt-in-not-required")))}, nil
 }
 
 func (c *Cloud) describeAccountAttributes(*request) (any, error) {

@@ -14,10 +14,11 @@ type accessEntry struct {
 	associated                     map[string]time.Time
 }
 
-const (
-	accessPolicyPrefix = "arn:aws:eks::aws:cluster-access-policy/"
-	clusterAdminPolicy = accessPolicyPrefix + "AmazonEKSClusterAdminPolicy"
-)
+const clusterAdminPolicy = "AmazonEKSClusterAdminPolicy"
+
+func (c *Cloud) accessPolicy(name string) string {
+	return c.inPartition("eks") + ":aws:cluster-access-policy/" + name
+}
 
 var accessPolicies = []string{"AmazonEKSClusterAdminPolicy", "AmazonEKSAdminPolicy", "AmazonEKSEditPolicy", "AmazonEKSViewPolicy", "AmazonEKSAdminViewPolicy"}
 
@@ -46,9 +47,8 @@ func (c *Cloud) addEntry(cl *cluster, principal, kind string) *accessEntry {
 
 // sessionName is the user name that EKS gives a principal by default.
 func sessionName(principal string) string {
-	if rest, ok := strings.CutPrefix(principal, "arn:aws:iam::"); ok && strings.Contains(rest, ":role/") {
-		account, _, _ := strings.Cut(rest, ":")
-		return "arn:aws:sts::" + account + ":assumed-role/" + principal[strings.LastIndex(principal, "/")+1:] + "/{{SessionName}}"
+	if head, path, ok := strings.Cut(principal, ":role/"); ok {
+		return strings.Replace(head, ":iam:", ":sts:", 1) + ":assumed-role/" + path[strings.LastIndex(path, "/")+1:] + "/{{SessionName}}"
 	}
 	return principal
 }
@@ -98,7 +98,7 @@ func (c *Cloud) createAccessEntry(req *request) (any, error) {
 	if cl.entries[arn] != nil {
 		return nil, failStatus(409, "ResourceInUseException", "The specified access entry resource is already in use on this cluster.")
 	}
-	if !strings.HasPrefix(arn, "arn:aws:iam::") || strings.Contains(arn, ":role/") && strings.HasPrefix(arn, "arn:aws:iam::"+c.opt.Account) && c.roleByARN(arn) == nil {
+	if !strings.HasPrefix(arn, c.inPartition("iam")+":") || strings.Contains(arn, ":role/") && strings.HasPrefix(arn, c.iamARN()) && c.roleByARN(arn) == nil {
 		return nil, fail("InvalidParameterException", "The specified principalArn is invalid: invalid principal.")
 	}
 	for _, g := range textList(b, "kubernetesGroups") {
@@ -179,7 +179,7 @@ func (c *Cloud) associateAccessPolicy(req *request) (any, error) {
 	arn := text(req.body, "policyArn")
 	known := false
 	for _, p := range accessPolicies {
-		known = known || arn == accessPolicyPrefix+p
+		known = known || arn == c.accessPolicy(p)
 	}
 	if !known {
 		return nil, failStatus(404, "ResourceNotFoundException", "The specified policyArn is invalid: policy not found.")
@@ -230,7 +230,7 @@ func (c *Cloud) listAssociatedAccessPolicies(req *request) (any, error) {
 func (c *Cloud) listAccessPolicies(req *request) (any, error) {
 	var rows []map[string]any
 	for _, p := range accessPolicies {
-		rows = append(rows, map[string]any{"name": p, "arn": accessPolicyPrefix + p})
+		rows = append(rows, map[string]any{"name": p, "arn": c.accessPolicy(p)})
 	}
 	return eksPage(c, req, "accessPolicies", rows)
 }

@@ -180,7 +180,7 @@ func (c *Cloud) addonProblem(cl *cluster, a *addon) string {
 		return ""
 	}
 	r := c.roleByARN(a.role)
-	provider := "arn:aws:iam::" + c.opt.Account + ":oidc-provider/" + cl.issuer[len("https://"):]
+	provider := c.iamARN() + ":oidc-provider/" + cl.issuer[len("https://"):]
 	claims := map[string][]string{"sub": {"system:serviceaccount:" + row.ns + ":" + row.sa}, "aud": {"sts.amazonaws.com"}}
 	if r == nil || c.iam.providers[provider] == nil || !r.trustsToken(provider, cl.issuer, claims) {
 		return "it doesn't have the desired number of replicas: pods of " + row.sa + " cannot assume " + a.role

@@ -106,7 +106,7 @@ func (c *Cloud) createCluster(req *request) (any, error) {
 		return nil, err
 	}
 	c.ensureLinkedRole("eks.amazonaws.com")
-	cl.issuer = "https://oidc.eks." + c.opt.Region + ".amazonaws.com/id/" + strings.ToUpper(c.hex(32))
+	cl.issuer = "https://oidc.eks." + c.opt.Region + "." + c.domain() + "/id/" + strings.ToUpper(c.hex(32))
 	c.eks[name] = cl
 	c.remember(req, token, cl.issuer)
 	req.created = append(req.created, cl.arn)
@@ -158,8 +158,8 @@ func (c *Cloud) checkRole(arn, service string, policies []string) error {
 	}
 	var missing []string
 	for _, p := range policies {
-		if !slices.Contains(r.attached, managedPrefix+p) {
-			missing = append(missing, managedPrefix+p)
+		if !slices.Contains(r.attached, c.managed(p)) {
+			missing = append(missing, c.managed(p))
 		}
 	}
 	if len(missing) > 0 {
@@ -219,7 +219,7 @@ func (c *Cloud) finishCluster(ctx context.Context, cl *cluster) {
 	cl.doc["identity"] = map[string]any{"oidc": map[string]any{"issuer": cl.issuer}}
 	if cl.creator != "" && cl.mode != "CONFIG_MAP" {
 		e := c.addEntry(cl, c.identity(cl.creator), "STANDARD")
-		e.policies[clusterAdminPolicy] = map[string]any{"type": "cluster"}
+		e.policies[c.accessPolicy(clusterAdminPolicy)] = map[string]any{"type": "cluster"}
 	}
 }
 

@@ -50,7 +50,7 @@ func (c *Cloud) checkNodegroup(cl *cluster, g *nodegroup, b map[string]any) erro
 	if err := g.scale(object(b, "scalingConfig"), true); err != nil {
 		return err
 	}
-	if err := c.checkRole(g.role, "ec2.amazonaws.com", []string{"AmazonEKSWorkerNodePolicy"}); err != nil {
+	if err := c.checkRole(g.role, "ec2."+c.domain(), []string{"AmazonEKSWorkerNodePolicy"}); err != nil {
 		return err
 	}
 	if err := g.setTaints(b["taints"]); err != nil {

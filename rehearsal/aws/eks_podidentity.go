@@ -164,7 +164,7 @@ func (c *Cloud) tagsOf(arn string) (map[string]string, error) {
 			}
 		}
 	}
-	if !strings.HasPrefix(arn, "arn:aws:eks:") {
+	if !strings.HasPrefix(arn, "arn:"+c.partition()+":eks:") {
 		return nil, fail("BadRequestException", "Invalid ARN %s", arn)
 	}
 	return nil, failStatus(404, "NotFoundException", "No resource found for ARN %s", arn)

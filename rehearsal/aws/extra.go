@@ -106,7 +106,7 @@ func (c *Cloud) userOf(clusterName, principal string) (string, []string, error) 
 	name := principal[strings.LastIndex(principal, "/")+1:]
 	user := strings.NewReplacer("{{SessionName}}", name).Replace(e.username)
 	groups := append([]string{"system:authenticated"}, e.groups...)
-	if scope := e.policies[clusterAdminPolicy]; scope != nil && text(scope, "type") == "cluster" {
+	if scope := e.policies[c.accessPolicy(clusterAdminPolicy)]; scope != nil && text(scope, "type") == "cluster" {
 		groups = append(groups, "system:masters")
 	}
 	return user, groups, nil
@@ -165,7 +165,7 @@ func (c *Cloud) csiPrincipal(in csiRequest) (string, *response) {
 		if !ok || i.role == "" {
 			return "", jsonAnswer(http.StatusForbidden, map[string]any{"error": "csi: no role: neither the service account nor the node has one"})
 		}
-		return "arn:aws:sts::" + c.opt.Account + ":assumed-role/" + i.role[strings.LastIndex(i.role, "/")+1:] + "/" + i.id, nil
+		return c.inPartition("sts") + ":" + c.opt.Account + ":assumed-role/" + i.role[strings.LastIndex(i.role, "/")+1:] + "/" + i.id, nil
 	}
 	req := c.internal("sts", "AssumeRoleWithWebIdentity", "", url.Values{"RoleArn": {in.RoleARN}, "RoleSessionName": {"ebs-csi"}, "WebIdentityToken": {in.Token}})
 	if out := c.execute(req); out.status != http.StatusOK || out.drop {

@@ -80,7 +80,7 @@ func (c *Cloud) policyAllows(arn, action string, req *request) bool {
 	if p := c.iam.policies[arn]; p != nil {
 		return documentAllows(p.document, action)
 	}
-	name := strings.TrimPrefix(arn, managedPrefix)
+	name := strings.TrimPrefix(arn, c.managed(""))
 	actions, known := awsManaged[name]
 	if !known {
 		return true

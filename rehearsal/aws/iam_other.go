@@ -65,7 +65,7 @@ func (c *Cloud) getUser(req *request) (any, error) {
 	if name == "" {
 		name = req.principal[strings.LastIndex(req.principal, "/")+1:]
 	}
-	return []node{group("User", el("UserName", name), el("Path", "/"), el("UserId", "AIDAREHEARSAL"), el("Arn", "arn:aws:iam::"+c.opt.Account+":user/"+name), el("CreateDate", c.start))}, nil
+	return []node{group("User", el("UserName", name), el("Path", "/"), el("UserId", "AIDAREHEARSAL"), el("Arn", c.iamARN()+":user/"+name), el("CreateDate", c.start))}, nil
 }
 
 func (c *Cloud) listInstanceProfilesForRole(req *request) (any, error) {

@@ -41,13 +41,14 @@ var awsManaged = map[string][]string{
 var ebsActions = []string{"ec2:CreateVolume", "ec2:DeleteVolume", "ec2:AttachVolume", "ec2:DetachVolume", "ec2:ModifyVolume", "ec2:CreateSnapshot", "ec2:DeleteSnapshot",
 	"ec2:CreateTags", "ec2:DeleteTags", "ec2:DescribeAvailabilityZones", "ec2:DescribeInstances", "ec2:DescribeSnapshots", "ec2:DescribeTags", "ec2:DescribeVolumes", "ec2:DescribeVolumesModifications", "ec2:DescribeVolumeStatus", "ec2:DescribeInstanceTopology"}
 
-const managedPrefix = "arn:aws:iam::aws:policy/"
+// managed is the ARN of a policy of AWS's own.
+func (c *Cloud) managed(name string) string { return c.inPartition("iam") + ":aws:policy/" + name }
 
 func (c *Cloud) policyExists(arn string) error {
-	if !strings.HasPrefix(arn, "arn:aws:iam::") {
+	if !strings.HasPrefix(arn, c.inPartition("iam")+":") {
 		return fail("ValidationError", "ARN %s is not valid.", arn)
 	}
-	if strings.HasPrefix(arn, managedPrefix) || c.iam.policies[arn] != nil {
+	if strings.HasPrefix(arn, c.managed("")) || c.iam.policies[arn] != nil {
 		return nil
 	}
 	return failStatus(404, "NoSuchEntity", "Policy %s does not exist or is not attachable.", arn)
@@ -178,7 +179,7 @@ func (c *Cloud) createPolicy(req *request) (any, error) {
 		path = "/"
 	}
 	name := req.form.Get("PolicyName")
-	arn := "arn:aws:iam::" + c.opt.Account + ":policy" + path + name
+	arn := c.iamARN() + ":policy" + path + name
 	if c.iam.policies[arn] != nil {
 		return nil, failStatus(409, "EntityAlreadyExists", "A policy called %s already exists. Duplicate names are not allowed.", name)
 	}
@@ -200,7 +201,7 @@ func (c *Cloud) getPolicy(req *request) (any, error) {
 	if p := c.iam.policies[arn]; p != nil {
 		return []node{policyNode(p)}, nil
 	}
-	if name, ok := strings.CutPrefix(arn, managedPrefix); ok && awsManaged[name] != nil {
+	if name, ok := strings.CutPrefix(arn, c.managed("")); ok && awsManaged[name] != nil {
 		return []node{policyNode(&managedPolicy{arn: arn, name: name[strings.LastIndex(name, "/")+1:], path: "/", created: c.start})}, nil
 	}
 	return nil, failStatus(404, "NoSuchEntity", "Policy %s was not found.", arn)

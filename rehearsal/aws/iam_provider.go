@@ -33,7 +33,7 @@ func (c *Cloud) createProvider(req *request) (any, error) {
 		return nil, fail("ValidationError", "Invalid Open ID Connect Provider URL")
 	}
 	host = strings.TrimSuffix(host, "/")
-	arn := "arn:aws:iam::" + c.opt.Account + ":oidc-provider/" + host
+	arn := c.iamARN() + ":oidc-provider/" + host
 	if c.iam.providers[arn] != nil {
 		return nil, failStatus(409, "EntityAlreadyExists", "Provider with url %s already exists.", raw)
 	}

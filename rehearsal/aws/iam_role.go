@@ -78,7 +78,7 @@ func (c *Cloud) createRole(req *request) (any, error) {
 		return nil, fail("ValidationError", "The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.")
 	}
 	now := time.Now()
-	r := &role{name: name, path: path, id: "AROA" + strings.ToUpper(c.hex(17)), arn: "arn:aws:iam::" + c.opt.Account + ":role" + path + name,
+	r := &role{name: name, path: path, id: "AROA" + strings.ToUpper(c.hex(17)), arn: c.iamARN() + ":role" + path + name,
 		description: req.form.Get("Description"), boundary: req.form.Get("PermissionsBoundary"), trust: doc, created: now, changed: now, known: now,
 		session: 3600, tags: memberTags(req), inline: map[string]string{}}
 	if n, err := number(req, "MaxSessionDuration", 3600); err == nil {
@@ -259,7 +259,7 @@ func (c *Cloud) createServiceLinkedRole(req *request) (any, error) {
 
 func (c *Cloud) linkedRole(service, name string) *role {
 	now, path := time.Now(), "/aws-service-role/"+service+"/"
-	r := &role{name: name, path: path, id: "AROA" + strings.ToUpper(c.hex(17)), arn: "arn:aws:iam::" + c.opt.Account + ":role" + path + name, created: now, changed: now, known: now,
+	r := &role{name: name, path: path, id: "AROA" + strings.ToUpper(c.hex(17)), arn: c.iamARN() + ":role" + path + name, created: now, changed: now, known: now,
 		trust: trustOfService(service), session: 3600, tags: map[string]string{}, inline: map[string]string{}}
 	c.iam.roles[name] = r
 	return r

@@ -45,7 +45,7 @@ func (c *Cloud) checkTrust(doc string) error {
 
 // checkPrincipal refuses roles of this account that do not exist, or are too fresh to be seen.
 func (c *Cloud) checkPrincipal(arn string) error {
-	if !strings.HasPrefix(arn, "arn:aws:iam::"+c.opt.Account+":role/") {
+	if !strings.HasPrefix(arn, c.iamARN()+":role/") {
 		return nil
 	}
 	if r := c.roleByARN(arn); r != nil && !time.Now().Before(r.known) {

@@ -121,13 +121,12 @@ func (c *Cloud) permit(req *request, write bool) error {
 
 // identityOf turns a session ARN into the ARN of its role; others stay.
 func identityOf(arn string) string {
-	rest, ok := strings.CutPrefix(arn, "arn:aws:sts::")
+	head, tail, ok := strings.Cut(arn, ":assumed-role/")
 	if !ok {
 		return arn
 	}
-	account, tail, _ := strings.Cut(rest, ":assumed-role/")
 	role, _, _ := strings.Cut(tail, "/")
-	return "arn:aws:iam::" + account + ":role/" + role
+	return strings.Replace(head, ":sts:", ":iam:", 1) + ":role/" + role
 }
 
 // identity is the same with the role's path, which a session does not tell. The caller holds the lock.

@@ -31,7 +31,7 @@ func (c *Cloud) anonymous(address string) ([]byte, bool) {
 	if err != nil || u.Scheme != "https" {
 		return nil, false
 	}
-	end := ".amazonaws.com"
+	end := "." + c.domain()
 	bucket, key, ok := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 	switch name, region, found := strings.Cut(strings.TrimSuffix(u.Host, end), ".s3."); {
 	case found && region == c.opt.Region:

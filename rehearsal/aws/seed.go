@@ -149,7 +149,7 @@ func (c *Cloud) SeedVolume(zoneName string, gib int, tags map[string]string) (st
 func (c *Cloud) SeedRole(name, trust string, policyARNs ...string) string {
 	defer c.seeding()()
 	long := time.Now().Add(-24 * time.Hour)
-	r := &role{name: name, path: "/", id: "AROA" + digits(name, 17), arn: "arn:aws:iam::" + c.opt.Account + ":role/" + name, trust: trust, created: long, changed: long, known: long,
+	r := &role{name: name, path: "/", id: "AROA" + digits(name, 17), arn: c.iamARN() + ":role/" + name, trust: trust, created: long, changed: long, known: long,
 		session: 3600, tags: map[string]string{}, attached: policyARNs, inline: map[string]string{}}
 	c.iam.roles[name] = r
 	return r.arn
@@ -160,7 +160,7 @@ func (c *Cloud) SeedAccessKey(k AccessKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k.Principal == "" {
-		k.Principal = "arn:aws:iam::" + c.opt.Account + ":user/rehearsal"
+		k.Principal = c.iamARN() + ":user/rehearsal"
 	}
 	c.access[k.ID] = &k
 }

@@ -41,7 +41,7 @@ func (c *Cloud) SeedCluster(ctx context.Context, s ClusterSeed) error {
 	for _, arn := range s.Admins {
 		if err == nil {
 			c.SeedAccess(s.Name, arn)
-			cl.entries[arn].policies[clusterAdminPolicy] = map[string]any{"type": "cluster"}
+			cl.entries[arn].policies[c.accessPolicy(clusterAdminPolicy)] = map[string]any{"type": "cluster"}
 		}
 	}
 	for _, addon := range s.Addons {
@@ -86,7 +86,7 @@ func (c *Cloud) hurry() func() {
 
 // inside makes one call as an unknown third party.
 func (c *Cloud) inside(service, action string, form url.Values, body, vars map[string]any) error {
-	req := c.internal(service, action, "arn:aws:iam::"+c.opt.Account+":user/"+elsewhere, form)
+	req := c.internal(service, action, c.iamARN()+":user/"+elsewhere, form)
 	req.body = body
 	for name, v := range vars {
 		req.vars[name] = fmt.Sprint(v)
@@ -98,7 +98,7 @@ func (c *Cloud) inside(service, action string, form url.Values, body, vars map[s
 }
 
 func (c *Cloud) seedControlPlane(ctx context.Context, name string) (*cluster, error) {
-	role := c.SeedRole(elsewhere+"-"+name+"-cluster", serviceTrust("eks.amazonaws.com"), managedPrefix+"AmazonEKSClusterPolicy")
+	role := c.SeedRole(elsewhere+"-"+name+"-cluster", serviceTrust("eks.amazonaws.com"), c.managed("AmazonEKSClusterPolicy"))
 	body := map[string]any{
 		"name": name, "roleArn": role, "resourcesVpcConfig": map[string]any{"subnetIds": c.seedSubnets("")},
 		"accessConfig": map[string]any{"authenticationMode": "API_AND_CONFIG_MAP"},
@@ -153,8 +153,8 @@ func (c *Cloud) await(ctx context.Context, cl *cluster, status func() string) er
 }
 
 func (c *Cloud) seedNodes(ctx context.Context, cl *cluster, s ClusterSeed) error {
-	role := c.SeedRole(elsewhere+"-"+s.Name+"-node", serviceTrust("ec2.amazonaws.com"),
-		managedPrefix+"AmazonEKSWorkerNodePolicy", managedPrefix+"AmazonEKS_CNI_Policy", managedPrefix+"AmazonEC2ContainerRegistryReadOnly")
+	role := c.SeedRole(elsewhere+"-"+s.Name+"-node", serviceTrust("ec2."+c.domain()),
+		c.managed("AmazonEKSWorkerNodePolicy"), c.managed("AmazonEKS_CNI_Policy"), c.managed("AmazonEC2ContainerRegistryReadOnly"))
 	const group = "default"
 	family, _, _ := strings.Cut(s.NodeType, ".")
 	body := map[string]any{
@@ -180,7 +180,7 @@ func (c *Cloud) seedAddon(ctx context.Context, cl *cluster, name string) error {
 	}
 	body := map[string]any{"addonName": name}
 	if name == "aws-ebs-csi-driver" {
-		body["serviceAccountRoleArn"] = c.SeedRole(elsewhere+"-"+cl.name+"-ebs-csi", c.TrustOf(cl.name, row.ns, row.sa), managedPrefix+"service-role/AmazonEBSCSIDriverPolicy")
+		body["serviceAccountRoleArn"] = c.SeedRole(elsewhere+"-"+cl.name+"-ebs-csi", c.TrustOf(cl.name, row.ns, row.sa), c.managed("service-role/AmazonEBSCSIDriverPolicy"))
 	}
 	if err := c.inside("eks", "CreateAddon", nil, body, map[string]any{"name": cl.name}); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (c *Cloud) seedAddon(ctx context.Context, cl *cluster, name string) error {
 // SeedPolicy adds a customer managed policy and returns its ARN. document is a policy document.
 func (c *Cloud) SeedPolicy(name, document string) string {
 	defer c.seeding()()
-	arn := "arn:aws:iam::" + c.opt.Account + ":policy/" + name
+	arn := c.iamARN() + ":policy/" + name
 	c.iam.policies[arn] = &managedPolicy{arn: arn, name: name, path: "/", document: document, tags: map[string]string{}, created: time.Now()}
 	return arn
 }
@@ -205,7 +205,7 @@ func (c *Cloud) TrustOf(clusterName, namespace, account string) string {
 		issuer = cl.issuer[len("https://"):]
 	}
 	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity",` +
-		`"Principal":{"Federated":"arn:aws:iam::` + c.opt.Account + `:oidc-provider/` + issuer + `"},"Condition":{"StringEquals":{` +
+		`"Principal":{"Federated":"` + c.iamARN() + `:oidc-provider/` + issuer + `"},"Condition":{"StringEquals":{` +
 		`"` + issuer + `:sub":"system:serviceaccount:` + namespace + `:` + account + `","` + issuer + `:aud":"sts.amazonaws.com"}}}]}`
 }
 

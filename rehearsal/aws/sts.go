@@ -33,7 +33,7 @@ func (c *Cloud) issue(req *request, r *role) (*AccessKey, error) {
 		return nil, fail("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
 	k := &AccessKey{ID: "ASIA" + strings.ToUpper(c.hex(16)), Secret: base64.StdEncoding.EncodeToString([]byte(c.hex(30))), Token: "IQoJ" + c.hex(60),
-		Principal: "arn:aws:sts::" + c.opt.Account + ":assumed-role/" + r.name + "/" + req.form.Get("RoleSessionName"),
+		Principal: c.inPartition("sts") + ":" + c.opt.Account + ":assumed-role/" + r.name + "/" + req.form.Get("RoleSessionName"),
 		Expires:   time.Now().Add(time.Duration(seconds) * time.Second)}
 	c.access[k.ID] = k
 	return k, nil
@@ -56,7 +56,7 @@ func (c *Cloud) assumeRole(req *request) (any, error) {
 	if err != nil {
 		return nil, refused
 	}
-	who, root := identityOf(req.principal), "arn:aws:iam::"+c.opt.Account+":root"
+	who, root := identityOf(req.principal), c.iamARN()+":root"
 	for _, s := range statements {
 		p := s.Principal["AWS"]
 		if s.Effect == "Allow" && matchesAny(s.Action, "sts:AssumeRole") &&
@@ -158,7 +158,7 @@ func (c *Cloud) assumeRoleWithWebIdentity(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	arn := "arn:aws:iam::" + c.opt.Account + ":oidc-provider/" + strings.TrimPrefix(t.Issuer, "https://")
+	arn := c.iamARN() + ":oidc-provider/" + strings.TrimPrefix(t.Issuer, "https://")
 	p := c.iam.providers[arn]
 	if p == nil {
 		return nil, fail("InvalidIdentityToken", "No OpenIDConnect provider found in your account for %s", t.Issuer)

@@ -35,8 +35,13 @@ var (
 // roleName is unique in the account: IAM knows roles by name alone, over all regions.
 func (s *state) roleName(part string) string { return cloud.UniqueName(64, s.owner, s.spec.Name, part) }
 
-func (p rolePart) trust() string {
-	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"` + p.service + `"},"Action":"sts:AssumeRole"}]}`
+// trust names the service. In China EC2 goes by a name of its own, and EKS does not.
+func (p rolePart) trust(partition string) string {
+	service := p.service
+	if partition == "aws-cn" && p.part == nodeRole.part {
+		service += ".cn"
+	}
+	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"` + service + `"},"Action":"sts:AssumeRole"}]}`
 }
 
 func role(sp Spec, p rolePart) resource {
@@ -58,7 +63,7 @@ func role(sp Spec, p rolePart) resource {
 			s.roleTags.Store(p.part, tags)
 			foreign := !cloud.Ours(tags, s.owner, kindRole, name)
 			var d owned.Drift
-			if !s.down && !cloud.SamePolicy(aws.ToString(o.Role.AssumeRolePolicyDocument), p.trust()) {
+			if !s.down && !cloud.SamePolicy(aws.ToString(o.Role.AssumeRolePolicyDocument), p.trust(s.caller.Partition)) {
 				d.Mend("trust", "another policy", p.service)
 			}
 			return status{Exists: true, Ready: true, ID: role, ARN: *p.arn(s), Foreign: foreign, Drift: d}, nil
@@ -66,7 +71,7 @@ func role(sp Spec, p rolePart) resource {
 		Create: func(ctx context.Context, s *state) error {
 			role := s.roleName(p.part)
 			_, err := cloud.IAM(s.aws).CreateRole(ctx, &iam.CreateRoleInput{
-				RoleName: &role, AssumeRolePolicyDocument: aws.String(p.trust()),
+				RoleName: &role, AssumeRolePolicyDocument: aws.String(p.trust(s.caller.Partition)),
 				Description: aws.String("EKS " + sp.Name + ": " + p.part), Tags: cloud.IAMTags(s.tags(kindRole, name)),
 			})
 			s.touched(role, time.Now())
@@ -78,7 +83,7 @@ func role(sp Spec, p rolePart) resource {
 		Update: func(ctx context.Context, s *state, _ []string) error {
 			role := s.roleName(p.part)
 			s.touched(role, time.Now())
-			_, err := cloud.IAM(s.aws).UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &role, PolicyDocument: aws.String(p.trust())})
+			_, err := cloud.IAM(s.aws).UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &role, PolicyDocument: aws.String(p.trust(s.caller.Partition))})
 			return err
 		},
 		Delete: func(ctx context.Context, s *state) error { return s.aws.DeleteRole(ctx, s.roleName(p.part)) },
