@@ -130,7 +130,7 @@ func (b *Bucket) address(key string) (*url.URL, error) {
 	inPath := base != "" || strings.Contains(b.name, ".")
 	if base == "" {
 		region := *b.region.Load()
-		base = "https://s3." + region + "." + domain(region)
+		base = "https://s3." + region + "." + Domain(region)
 	}
 	u, err := url.Parse(base)
 	if err != nil {
@@ -146,7 +146,8 @@ func (b *Bucket) address(key string) (*url.URL, error) {
 	return u, nil
 }
 
-func domain(region string) string {
+// Domain is what the hosts of AWS end with in the region's partition.
+func Domain(region string) string {
 	if strings.HasPrefix(region, "cn-") {
 		return "amazonaws.com.cn"
 	}

@@ -88,7 +88,7 @@ func (s *Session) resourceOf(who Caller, action string) string {
 	arn := "arn:" + who.Partition + ":" + service + ":"
 	switch {
 	case service == "iam" && strings.Contains(name, "OpenIDConnect"):
-		return arn + ":" + who.Account + ":oidc-provider/oidc.eks." + s.Region + ".amazonaws.com/id/*"
+		return arn + ":" + who.Account + ":oidc-provider/oidc.eks." + s.Region + "." + Domain(s.Region) + "/id/*"
 	case service == "iam":
 		return arn + ":" + who.Account + ":role/*"
 	case service == "logs":

@@ -31,11 +31,7 @@ func (i Issuer) address(region string) string {
 	if i.URL != "" {
 		return i.URL
 	}
-	domain := "amazonaws.com"
-	if strings.HasPrefix(region, "cn-") {
-		domain += ".cn"
-	}
-	return "https://s3." + region + "." + domain + "/" + i.Bucket
+	return "https://s3." + region + "." + cloud.Domain(region) + "/" + i.Bucket
 }
 
 // key is where in the bucket path is found below the issuer's URL. S3's URLs may name the bucket first.

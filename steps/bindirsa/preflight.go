@@ -85,7 +85,7 @@ func (st step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 // trustFits counts the trust policy: IAM's limit is on its length, and many service accounts reach it. The issuer may not be known yet; all
 // of EKS's are of one length.
 func (s *state) trustFits(ctx context.Context) (problem, err error) {
-	like := &state{spec: s.spec, issuer: "oidc.eks." + s.aws.Region + ".amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF", caller: cloud.Caller{Account: "123456789012", Partition: "aws"}}
+	like := &state{spec: s.spec, issuer: "oidc.eks." + s.aws.Region + "." + cloud.Domain(s.aws.Region) + "/id/0123456789ABCDEF0123456789ABCDEF", caller: cloud.Caller{Account: "123456789012", Partition: "aws"}}
 	if s.spec.Issuer != nil {
 		like.issuer = s.ownIssuer()
 	}
