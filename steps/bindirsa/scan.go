@@ -65,7 +65,7 @@ func (s *state) scan(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
-// agentUsers reads pod templates, and pods that nothing else made.
+// agentUsers reads pod templates, and pods and replica sets that none of these made: a controller of another kind did, or somebody by hand.
 func (s *state) agentUsers(ctx context.Context) ([]user, error) {
 	var out []user
 	add := func(kind string, m metav1.ObjectMeta, notes map[string]string, p corev1.PodSpec) {
@@ -103,19 +103,49 @@ func (s *state) agentUsers(ctx context.Context) ([]user, error) {
 		t := x.Spec.JobTemplate.Spec.Template
 		add("cronjob", x.ObjectMeta, t.Annotations, t.Spec)
 	}
-	pods, err := s.kube.Typed.CoreV1().Pods("").List(ctx, all)
-	if err != nil {
+	if err := s.otherUsers(ctx, add); err != nil {
 		return nil, err
 	}
-	for _, x := range pods.Items {
-		if len(x.OwnerReferences) == 0 {
-			add("pod", x.ObjectMeta, x.Annotations, x.Spec)
-		}
-	}
 	slices.SortFunc(out, func(a, b user) int {
-		return cmp.Or(cmp.Compare(roleNamed(a.role), roleNamed(b.role)), cmp.Compare(a.workload, b.workload))
+		return cmp.Or(cmp.Compare(roleNamed(a.role), roleNamed(b.role)), cmp.Compare(a.workload, b.workload), cmp.Compare(a.account.String(), b.account.String()))
 	})
-	return out, nil
+	return slices.Compact(out), nil
+}
+
+// otherUsers adds what has its pod template elsewhere than in the kinds that are read, under the name of its owner.
+func (s *state) otherUsers(ctx context.Context, add func(string, metav1.ObjectMeta, map[string]string, corev1.PodSpec)) error {
+	unless := func(read []string, kind string, m metav1.ObjectMeta, notes map[string]string, p corev1.PodSpec) {
+		if owner := metav1.GetControllerOf(&m); owner != nil {
+			if slices.Contains(read, owner.Kind) {
+				return
+			}
+			kind, m.Name = strings.ToLower(owner.Kind), owner.Name
+		}
+		add(kind, m, notes, p)
+	}
+	all := metav1.ListOptions{}
+	sets, err := s.kube.Typed.AppsV1().ReplicaSets("").List(ctx, all)
+	if err != nil {
+		return err
+	}
+	for _, x := range sets.Items {
+		unless([]string{"Deployment"}, "replicaset", x.ObjectMeta, x.Spec.Template.Annotations, x.Spec.Template.Spec)
+	}
+	jobs, err := s.kube.Typed.BatchV1().Jobs("").List(ctx, all)
+	if err != nil {
+		return err
+	}
+	for _, x := range jobs.Items {
+		unless([]string{"CronJob"}, "job", x.ObjectMeta, x.Spec.Template.Annotations, x.Spec.Template.Spec)
+	}
+	pods, err := s.kube.Typed.CoreV1().Pods("").List(ctx, all)
+	if err != nil {
+		return err
+	}
+	for _, x := range pods.Items {
+		unless([]string{"ReplicaSet", "StatefulSet", "DaemonSet", "Job"}, "pod", x.ObjectMeta, x.Annotations, x.Spec)
+	}
+	return nil
 }
 
 // grouped gives the users of each role, roles in order.
@@ -162,7 +192,7 @@ func (s *state) proposal(ctx context.Context, users []user) (string, error) {
 	seen := map[ServiceAccount]bool{}
 	for _, u := range users {
 		workloads = append(workloads, u.workload)
-		if k := strings.Split(u.workload, "/")[1]; k != "cronjob" && k != "pod" {
+		if k := strings.Split(u.workload, "/")[1]; slices.Contains([]string{"deployment", "statefulset", "daemonset"}, k) {
 			restart = append(restart, u.workload)
 		}
 		if !seen[u.account] {

@@ -25,6 +25,11 @@ func template(role, account string) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"iam.amazonaws.com/role": role}}, Spec: corev1.PodSpec{ServiceAccountName: account}}
 }
 
+func owner(kind, name string) []metav1.OwnerReference {
+	yes := true
+	return []metav1.OwnerReference{{Kind: kind, Name: name, Controller: &yes}}
+}
+
 func TestScanProposesWhatTakesThePlaceOfAnAgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := world(t, emulator.Options{Seed: 41})
@@ -38,7 +43,13 @@ func TestScanProposesWhatTakesThePlaceOfAnAgent(t *testing.T) {
 			&appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "agent"}, Spec: appsv1.DaemonSetSpec{Template: template("shop-web", "")}},
 			&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "plain"}},
 			&batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "nightly"}, Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template("gone", "web")}}}},
-			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "of-a-set", Annotations: map[string]string{"iam.amazonaws.com/role": "shop-web"}, OwnerReferences: []metav1.OwnerReference{{Name: "rs"}}}},
+			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "of-a-set", Annotations: map[string]string{"iam.amazonaws.com/role": "shop-web"}, OwnerReferences: owner("ReplicaSet", "web-5d4")}},
+			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "data", Name: "driver-1", Annotations: map[string]string{"iam.amazonaws.com/role": "spark"}, OwnerReferences: owner("SparkApplication", "count")}},
+			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "data", Name: "driver-2", Annotations: map[string]string{"iam.amazonaws.com/role": "spark"}, OwnerReferences: owner("SparkApplication", "count")}},
+			&appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart-77", OwnerReferences: owner("Rollout", "cart")}, Spec: appsv1.ReplicaSetSpec{Template: template("shop-cart", "cart")}},
+			&appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "of-web", OwnerReferences: owner("Deployment", "web")}, Spec: appsv1.ReplicaSetSpec{Template: template("shop-web", "web")}},
+			&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "import"}, Spec: batchv1.JobSpec{Template: template("import", "web")}},
+			&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "of-nightly", OwnerReferences: owner("CronJob", "nightly")}, Spec: batchv1.JobSpec{Template: template("gone", "web")}},
 			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: map[string]string{"iam.amazonaws.com/permitted": ".*"}}},
 		)
 		d := bindirsa.New(w.Open, k.Open)
@@ -48,12 +59,12 @@ func TestScanProposesWhatTakesThePlaceOfAnAgent(t *testing.T) {
 			t.Errorf("%d writes", writes)
 		}
 		text := strings.Join(notes, "\n")
-		for _, want := range []string{"a/daemonset/agent, shop/deployment/web: shop-web", "AmazonEKSClusterPolicy", `restart: ["a/daemonset/agent","shop/deployment/web"]`, "{namespace: a, name: default}", "shop/cronjob/nightly: gone", "shop/web runs workloads of several roles", "namespace shop has iam.amazonaws.com/permitted"} {
+		for _, want := range []string{"a/daemonset/agent, shop/deployment/web: shop-web", "AmazonEKSClusterPolicy", `restart: ["a/daemonset/agent","shop/deployment/web"]`, "{namespace: a, name: default}", "shop/cronjob/nightly: gone", "data/sparkapplication/count: spark", "shop/rollout/cart: shop-cart", "shop/job/import: import", "shop/web runs workloads of several roles", "namespace shop has iam.amazonaws.com/permitted"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("notes lack %q:\n%s", want, text)
 			}
 		}
-		if strings.Contains(text, "of-a-set") || strings.Contains(text, "plain") {
+		if strings.Contains(text, "of-") || strings.Contains(text, "plain") {
 			t.Errorf("notes tell too much:\n%s", text)
 		}
 		for _, n := range notes {
