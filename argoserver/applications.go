@@ -121,14 +121,6 @@ func (c *Client) ApplicationSet(ctx context.Context, n Name) (json.RawMessage, e
 	return set, c.do(ctx, http.MethodGet, "/api/v1/applicationsets/"+url.PathEscape(n.Name), q, nil, &set)
 }
 
-// Windows are the sync windows of an Application, and whether it may be synced now, for those who may not read its project.
-func (c *Client) Windows(ctx context.Context, n Name) (canSync bool, err error) {
-	var w struct {
-		CanSync bool `json:"canSync"`
-	}
-	return w.CanSync, c.do(ctx, http.MethodGet, n.path("/syncwindows"), n.query(), nil, &w)
-}
-
 // Node is one live object of an Application, in its tree of owners.
 type Node struct {
 	Ref

@@ -75,8 +75,14 @@ func (c *Client) String() string { return c.base.String() }
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// answerWithin bounds one request: the server waits for the controller and for Git, but a proxy on the way may swallow an answer for good,
+// and nobody's deadline looks while a request is under way.
+const answerWithin = 90 * time.Second
+
 // do sends a request and reads its answer as JSON into out; body and out may be nil.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body, out any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, c.lost(method, path, fmt.Errorf("no answer within %s", answerWithin)))
+	defer cancel()
 	resp, err := c.send(ctx, method, path, query, body)
 	if err != nil {
 		return err
@@ -134,14 +140,19 @@ func (c *Client) unreachable(ctx context.Context, method, path string, err error
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	e := &steps.Error{Code: CodeUnreachable, Category: steps.Transient, Retryable: true, Message: fmt.Sprintf("argocd-server %s: %s %s", c, method, path), Err: plain(err),
-		Hints: []string{"is argocd-server reachable from here (ingress, VPN, proxy)?"}}
+	e := c.lost(method, path, plain(err))
 	var unverified *tls.CertificateVerificationError
 	if errors.As(err, &unverified) {
 		e.Code, e.Category, e.Retryable = "ServerCertificate", steps.Precondition, false
 		e.Hints = []string{"give the authority that signed it as `server.ca` or `server.caFile`"}
 	}
 	return e
+}
+
+// lost is the error for an answer that did not come.
+func (c *Client) lost(method, path string, why error) *steps.Error {
+	return &steps.Error{Code: CodeUnreachable, Category: steps.Transient, Retryable: true, Message: fmt.Sprintf("argocd-server %s: %s %s", c, method, path), Err: why,
+		Hints: []string{"is argocd-server reachable from here (ingress, VPN, proxy)?"}}
 }
 
 // plain drops the URL that net/http puts before its errors: ours names it already.

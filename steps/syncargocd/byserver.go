@@ -160,7 +160,7 @@ func (s *byServer) stop(ctx context.Context, n id, runID string) (*argo.Applicat
 	return app, s.client.Terminate(ctx, s.name(n))
 }
 
-// windows come from the project, which knows time zones; who may not read it gets those that the server tells of an Application.
+// windows come from the project, which knows time zones; none where we may not read it.
 func (s *byServer) windows(ctx context.Context, name string) (argo.SyncWindows, error) {
 	raw, err := s.client.Project(ctx, name)
 	if kube.HasCode(err, argoserver.CodeForbidden) || kube.HasCode(err, argoserver.CodeNotFound) {

@@ -128,7 +128,7 @@ func (k *kept) open(ctx context.Context) error {
 		return err
 	}
 	k.gzip = at.gzip
-	password, err := k.password(ctx)
+	who, err := k.account(ctx)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (k *kept) open(ctx context.Context) error {
 		return err
 	}
 	k.server = newRedis(conn)
-	if err := k.server.login(ctx, password, at.db); err != nil {
+	if err := k.server.login(ctx, who, at.db); err != nil {
 		return fmt.Errorf("the Redis of Argo CD: %w", err)
 	}
 	return nil
@@ -155,16 +155,22 @@ func (k *kept) params(ctx context.Context) (map[string]string, error) {
 	return cm.Data, nil
 }
 
-// password is that of Redis; "" where Argo CD keeps none.
-func (k *kept) password(ctx context.Context) (string, error) {
+// account is what Argo CD says to Redis of itself; nothing where it keeps no Secret of that.
+func (k *kept) account(ctx context.Context) (account, error) {
 	secret, err := k.client.Typed.CoreV1().Secrets(k.control).Get(ctx, "argocd-redis", metav1.GetOptions{})
 	if err = kube.Explain(err); kube.IsNotFound(err) {
-		return "", nil
+		return account{}, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("secret argocd-redis: %w", err)
+		return account{}, fmt.Errorf("secret argocd-redis: %w", err)
 	}
-	return string(secret.Data["auth"]), nil
+	return accountOf(secret.Data), nil
+}
+
+// accountOf reads the Secret: Argo CD's own manifests give it a password only, its Helm chart may give it a user of Redis' ACL, and names
+// the password of a Redis that is not its own differently.
+func accountOf(secret map[string][]byte) account {
+	return account{user: string(secret["redis-username"]), password: cmp.Or(string(secret["auth"]), string(secret["redis-password"]))}
 }
 
 // place is where Argo CD keeps its cache.

@@ -49,13 +49,34 @@ func TestRedisIsReadOnly(t *testing.T) {
 		"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n":       "$-1\r\n",
 		"*2\r\n$3\r\nGET\r\n$1\r\nc\r\n":       "$0\r\n\r\n",
 	})
-	if err := r.login(t.Context(), "secret", 2); err != nil {
+	if err := r.login(t.Context(), account{password: "secret"}, 2); err != nil {
 		t.Fatal(err)
 	}
 	for key, want := range map[string][]byte{"a": []byte("\r\nx\x00"), "b": nil, "c": {}} {
 		got, err := r.get(t.Context(), key)
 		if err != nil || !bytes.Equal(got, want) || (got == nil) != (want == nil) {
 			t.Errorf("%s: %q %v, want %q", key, got, err, want)
+		}
+	}
+}
+
+func TestWhoArgoCDIsToRedis(t *testing.T) {
+	for name, test := range map[string]struct {
+		secret map[string][]byte
+		says   string
+	}{
+		"a password":                           {map[string][]byte{"auth": []byte("secret")}, "*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n"},
+		"a user and a password":                {map[string][]byte{"auth": []byte("secret"), "redis-username": []byte("argo")}, "*3\r\n$4\r\nAUTH\r\n$4\r\nargo\r\n$6\r\nsecret\r\n"},
+		"of a Redis that is not Argo CD's own": {map[string][]byte{"redis-password": []byte("other")}, "*2\r\n$4\r\nAUTH\r\n$5\r\nother\r\n"},
+		"a user of no password":                {map[string][]byte{"redis-username": []byte("argo")}, ""},
+		"nothing":                              {nil, ""},
+	} {
+		answers := map[string]string{"*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n": "+OK\r\n"}
+		if test.says != "" {
+			answers[test.says] = "+OK\r\n"
+		}
+		if err := dialogue(t, answers).login(t.Context(), accountOf(test.secret), 1); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -82,7 +103,7 @@ func TestWhatIsNoAnswerOfRedisIsAnError(t *testing.T) {
 		t.Errorf("of no interest any more: %v", err)
 	}
 	r := dialogue(t, map[string]string{"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n": "-WRONGPASS invalid username-password pair\r\n"})
-	if err := r.login(t.Context(), "secret", 0); err == nil || strings.Contains(err.Error(), "secret") {
+	if err := r.login(t.Context(), account{password: "secret"}, 0); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a wrong password: %v", err)
 	}
 }

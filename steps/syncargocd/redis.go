@@ -22,10 +22,17 @@ const maxReply = 64 << 20
 
 func newRedis(conn net.Conn) *redis { return &redis{conn: conn, reply: bufio.NewReader(conn)} }
 
-// login says the password, and which of the server's databases is meant.
-func (r *redis) login(ctx context.Context, password string, db int) error {
-	if password != "" {
-		if _, err := r.do(ctx, "AUTH", password); err != nil {
+// account is who one is to a Redis server; one without a user has the password of the default one.
+type account struct{ user, password string }
+
+// login says who asks, and which of the server's databases is meant.
+func (r *redis) login(ctx context.Context, who account, db int) error {
+	if who.password != "" {
+		words := []string{"AUTH", who.password}
+		if who.user != "" { // a server before ACLs knows no form with a user
+			words = []string{"AUTH", who.user, who.password}
+		}
+		if _, err := r.do(ctx, words...); err != nil {
 			return err
 		}
 	}

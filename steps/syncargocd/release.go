@@ -33,6 +33,7 @@ func (s *step) Release(ctx context.Context, env steps.Env, sp Spec) error {
 	if err != nil {
 		return err
 	}
+	defer x.close()
 	ctx, cancel := context.WithTimeout(ctx, sp.Timeout.Duration)
 	defer cancel()
 	controllers, err := controllersOf(ctx, x.client, sp.Namespace)
