@@ -119,7 +119,7 @@ const snapshotWithin = 30 * time.Minute
 // follow waits until the mover wants something from us, or has ended.
 func (m *mission) follow(ctx context.Context) error {
 	m.receiveAhead(ctx)
-	ns := m.move.Source.Namespace
+	ns, whole := m.move.Source.Namespace, ctx
 	last, told := NoPhase, time.Now()
 	silent := silence{}
 	look := func(ctx context.Context) (bool, error) {
@@ -135,6 +135,7 @@ func (m *mission) follow(ctx context.Context) error {
 			m.env.Note(fmt.Sprintf("node %s does not answer for %s: its mover is given up, and the old Jenkins started from here", node, lostAfter))
 			return true, nil
 		}
+		m.receiveAhead(whole) // it works on when this look is over
 		if m.rec.Phase != last || time.Since(told) > 10*time.Second {
 			last, told = m.rec.Phase, time.Now()
 			m.say("cut-over: " + string(last))

@@ -50,6 +50,7 @@ type mission struct {
 	began    time.Time
 	detached time.Duration // what the last detach took
 	receiver *receiving    // route stream: what catches up before Jenkins stops, and then makes the last pass
+	received time.Time     // when one was started last
 	last     *finalPass    // what a last pass from a snapshot found; nil where the mover of the critical section makes it
 }
 

@@ -82,29 +82,40 @@ func (m *mission) streamPass(ctx context.Context, final bool) (moverResult, erro
 	if m.disk.Instance == "" {
 		return moverResult{}, errors.New("route stream: no node to copy on")
 	}
-	image, err := moverImage(ctx, m.open, m.image)
+	image, err := m.readyCopier(ctx, final)
 	if err != nil {
 		return moverResult{}, err
 	}
-	if err := m.dropCopier(ctx, m.disk.kube); err != nil { // of a run that was cut off
-		return moverResult{}, err
-	}
-	from := end{m.source, m.move.Source.Namespace, m.move.cutJob(), m.move.streamPort(true)}
-	target, err := m.streamKeysFor(ctx, final)
-	if err != nil {
-		return moverResult{}, err
-	}
+	from := m.cutEnd()
 	if !final {
 		from.job = m.move.serveJob()
 		if _, err := m.source.StartJob(ctx, m.servingJob(image)); err != nil {
 			return moverResult{}, err
 		}
 	}
-	if err := putKeys(ctx, m.disk.kube, copyIn, m.move.streamKeys(), target, m.env.Identity); err != nil {
-		return moverResult{}, err
-	}
 	res, err := m.carried(ctx, from, m.receivingJob(image, final, false))
 	return res, errors.Join(err, m.dropStream(ctx, false))
+}
+
+// readyCopier clears away what a run that was cut off left of the mover that copies, and has keys lie ready for the next one. It returns the
+// movers' image.
+func (m *mission) readyCopier(ctx context.Context, final bool) (image string, err error) {
+	if image, err = moverImage(ctx, m.open, m.image); err != nil {
+		return "", err
+	}
+	if err := m.dropCopier(ctx, m.disk.kube); err != nil {
+		return "", err
+	}
+	keys, err := m.streamKeysFor(ctx, final)
+	if err != nil {
+		return "", err
+	}
+	return image, putKeys(ctx, m.disk.kube, copyIn, m.move.streamKeys(), keys, m.env.Identity)
+}
+
+// cutEnd is the mover of the critical section, which serves the home in the last pass.
+func (m *mission) cutEnd() end {
+	return end{m.source, m.move.Source.Namespace, m.move.cutJob(), m.move.streamPort(true)}
 }
 
 // carried follows the copying Job to its end, and carries between both meanwhile.

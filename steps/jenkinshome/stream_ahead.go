@@ -3,6 +3,7 @@ package jenkinshome
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // receiving is the mover of the data volume's side, started while Jenkins still runs: it catches up, waits until the mover of the critical
@@ -14,13 +15,35 @@ type receiving struct {
 	err  error
 }
 
-// receiveAhead starts it where that is the route and Jenkins still runs. What goes wrong costs time in the last pass, and nothing else.
+// receivePause is how long one that failed is left alone before the next is started: what it met may pass.
+const receivePause = 30 * time.Second
+
+// receiveAhead starts it where that is the route and Jenkins still runs, and again when one has failed. What goes wrong costs time in the
+// last pass, and nothing else.
 func (m *mission) receiveAhead(ctx context.Context) {
-	if m.move.Route != routeStream || m.receiver != nil || m.rec.Abort || m.rec.Phase != Ready && m.rec.Phase != Baselined {
+	if m.move.Route != routeStream || m.rec.Abort || m.rec.Phase != Ready && m.rec.Phase != Baselined {
 		return
 	}
+	if m.receiver != nil && !m.receiver.failed() || time.Since(m.received) < receivePause {
+		return
+	}
+	if r := m.receiver; r != nil {
+		m.env.Log.Warn("the mover of the last pass is started again: " + r.err.Error())
+		m.dropReceiver()
+	}
+	m.received = time.Now()
 	if err := m.startReceiver(ctx); err != nil && ctx.Err() == nil {
 		m.env.Log.Warn("the mover of the last pass starts when Jenkins has stopped: " + err.Error())
+	}
+}
+
+// failed reports whether it ended too early.
+func (r *receiving) failed() bool {
+	select {
+	case <-r.done:
+		return r.err != nil
+	default:
+		return false
 	}
 }
 
@@ -30,18 +53,11 @@ func (m *mission) startReceiver(ctx context.Context) error {
 			return err
 		}
 	}
-	image, err := moverImage(ctx, m.open, m.image)
+	if err := m.attach(ctx); err != nil {
+		return err
+	}
+	image, err := m.readyCopier(ctx, true)
 	if err != nil {
-		return err
-	}
-	if err := errors.Join(m.attach(ctx), m.dropCopier(ctx, m.disk.kube)); err != nil {
-		return err
-	}
-	keys, err := m.streamKeysFor(ctx, true)
-	if err != nil {
-		return err
-	}
-	if err := putKeys(ctx, m.disk.kube, copyIn, m.move.streamKeys(), keys, m.env.Identity); err != nil {
 		return err
 	}
 	job := m.receivingJob(image, true, true)
@@ -51,7 +67,7 @@ func (m *mission) startReceiver(ctx context.Context) error {
 	r.stop = func() { cancel(); <-r.done }
 	go func() {
 		defer close(r.done)
-		r.res, r.err = m.carried(work, end{m.source, m.move.Source.Namespace, m.move.cutJob(), m.move.streamPort(true)}, job)
+		r.res, r.err = m.carried(work, m.cutEnd(), job)
 	}()
 	m.receiver = r
 	return nil
