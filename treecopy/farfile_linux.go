@@ -110,7 +110,7 @@ func (c *fileCopy) stretches(f RemoteFile, take func(off int64, b []byte) error)
 	at := int64(0)
 	for {
 		off, b, err := f.Next()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && !errors.Is(err, ErrLost) { // a connection may end too
 			return nil
 		}
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"syscall"
 
 	"pipectl.dev/treecopy"
@@ -266,6 +267,9 @@ func (d *decoder) changes() treecopy.Changes {
 func lost(err error) error {
 	if errors.Is(err, treecopy.ErrLost) {
 		return err
+	}
+	if errors.Is(err, io.EOF) { // the end of a connection between two frames must not pass for the end of a file
+		err = io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("%w: %w", treecopy.ErrLost, err)
 }

@@ -1,0 +1,4 @@
+package stream
+
+// LostForTest is what a broken connection becomes.
+var LostForTest = lost
