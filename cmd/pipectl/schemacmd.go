@@ -21,6 +21,7 @@ var documents = []struct {
 	{"run", "result of a run", reflect.TypeFor[engine.RunResult]()},
 	{"plan", "plan", reflect.TypeFor[engine.PlanReport]()},
 	{"savedplan", "saved plan", reflect.TypeFor[engine.SavedPlan]()},
+	{"validity", "report of validate", reflect.TypeFor[validity]()},
 	{"status", "status", reflect.TypeFor[engine.StatusReport]()},
 	{"doctor", "report of the preflights", reflect.TypeFor[engine.DoctorReport]()},
 	{"prices", "price file", reflect.TypeFor[cloud.PriceList]()},
@@ -28,7 +29,7 @@ var documents = []struct {
 
 func (a *app) schemaCommand() *cli.Command {
 	return &cli.Command{
-		Name: "schema", Usage: "print a JSON Schema", ArgsUsage: "pipeline|result|event|run|plan|savedplan|status|doctor|prices|STEP",
+		Name: "schema", Usage: "print a JSON Schema", ArgsUsage: "pipeline|result|event|run|plan|savedplan|validity|status|doctor|prices|STEP",
 		Description: "Editors check a pipeline file by it: pipectl schema pipeline >.pipectl/schema.json, and in the file's first line\n" +
 			"# yaml-language-server: $schema=.pipectl/schema.json",
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "outputs", Usage: "of a step: what it leaves, not what it takes"}},

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/urfave/cli/v2"
 
 	"pipectl.dev/cmd/pipectl/view"
@@ -37,30 +35,6 @@ func (a *app) statusCommand() *cli.Command {
 			a.code = r.ExitCode()
 			a.complainAll(r.Errors)
 			return err
-		},
-	}
-}
-
-func (a *app) validateCommand() *cli.Command {
-	return &cli.Command{
-		Name: "validate", Usage: "check a pipeline file; needs no credentials and no network", ArgsUsage: "[FILE]",
-		Description: "All problems are reported at once, as file:line:col. Params without a value are accepted: what uses them is checked by type.",
-		Flags:       flags(fileFlags(), []cli.Flag{outputFlag(), &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say nothing when all is well"}}),
-		Action: func(c *cli.Context) error {
-			if err := oneOf(c, "output", "json", "yaml", "text"); err != nil {
-				return err
-			}
-			p, err := a.load(c, newClients().catalog(), true)
-			if err != nil {
-				return err
-			}
-			if format := c.String("output"); format == "json" || format == "yaml" {
-				return a.print(format, map[string]any{"pipeline": p.Name, "file": p.File, "valid": true, "stages": names(p)})
-			}
-			if !c.Bool("quiet") {
-				fmt.Fprintf(a.stdout, "%s: pipeline %s is valid, %d stages\n", p.File, p.Name, len(p.Stages))
-			}
-			return nil
 		},
 	}
 }
