@@ -11,8 +11,9 @@ import (
 // Holder says who holds a lock, so that a second run can name it and take over from a process that is gone.
 type Holder struct {
 	RunID   string    `json:"runId"`
-	Who     string    `json:"who"`  // principal or user, for people
-	Host    string    `json:"host"` // with PID: a dead process on the same host is taken over at once
+	Who     string    `json:"who"` // principal or user, for people
+	Host    string    `json:"host"`
+	Machine string    `json:"machine,omitempty"` // which one of that name; with PID: a dead process on the same machine is taken over at once
 	PID     int       `json:"pid"`
 	Since   time.Time `json:"since"`
 	Expires time.Time `json:"expires"` // by the holder's own clock, moved on by its heartbeat: a hint, which never frees a lock (see Watch)
@@ -25,10 +26,10 @@ func (h Holder) String() string {
 // Turn names this taking of a lock: no other one, not even of the same run, has the same.
 func (h Holder) Turn() string { return h.RunID + " " + h.Since.UTC().Format(time.RFC3339Nano) }
 
-// Gone reports whether h is known not to keep by out of a lock, whatever any clock says: its process on by's host does not run, or it is
-// by's own run. A run that is resumed has the id of the one before it, which may still be alive on the same host: that one is not gone.
+// Gone reports whether h is known not to keep by out of a lock, whatever any clock says: its process on by's machine does not run, or it
+// is by's own run. A run that is resumed has the id of the one before it, which may still be alive on the same machine: that one is not gone.
 func (h Holder) Gone(by Holder) bool {
-	here := h.Host == by.Host && h.PID > 0
+	here := h.Host == by.Host && h.Machine == by.Machine && h.PID > 0
 	if here && errors.Is(syscall.Kill(h.PID, 0), syscall.ESRCH) {
 		return true
 	}

@@ -282,7 +282,12 @@ func TestProgressBecomesEvents(t *testing.T) {
 
 func TestWhoIsGoneKeepsNobodyOut(t *testing.T) {
 	t.Parallel()
-	me := steps.Holder{RunID: "mine", Host: "here", PID: os.Getpid()}
+	me := steps.Self()
+	me.RunID = "mine"
+	if me.PID != os.Getpid() || me.Host == "" || me.Machine == "" {
+		t.Fatalf("%+v", me)
+	}
+	here, machine := me.Host, me.Machine
 	const dead = 1 << 30
 	for name, c := range map[string]struct {
 		by   steps.Holder
@@ -290,11 +295,13 @@ func TestWhoIsGoneKeepsNobodyOut(t *testing.T) {
 	}{
 		"another run elsewhere":                            {steps.Holder{RunID: "r", Host: "there", PID: dead}, false},
 		"another run elsewhere, of another time":           {steps.Holder{RunID: "r", Host: "there", Expires: time.Unix(1, 0)}, false},
-		"another run here that lives":                      {steps.Holder{RunID: "r", Host: "here", PID: os.Getppid()}, false},
-		"another run here that is dead":                    {steps.Holder{RunID: "r", Host: "here", PID: dead}, true},
-		"we ourselves":                                     {steps.Holder{RunID: "mine", Host: "here", PID: os.Getpid()}, true},
+		"another run here that lives":                      {steps.Holder{RunID: "r", Host: here, Machine: machine, PID: os.Getppid()}, false},
+		"another run here that is dead":                    {steps.Holder{RunID: "r", Host: here, Machine: machine, PID: dead}, true},
+		"one in another pod on the same node's network":    {steps.Holder{RunID: "r", Host: here, Machine: "m pid:[2]", PID: dead}, false},
+		"one before the machine was started again":         {steps.Holder{RunID: "r", Host: here, Machine: "another boot", PID: dead}, false},
+		"we ourselves":                                     {steps.Holder{RunID: "mine", Host: here, Machine: machine, PID: os.Getpid()}, true},
 		"the run that we resume, elsewhere":                {steps.Holder{RunID: "mine", Host: "there", PID: 1}, true},
-		"the run that we resume, here, which is not ended": {steps.Holder{RunID: "mine", Host: "here", PID: os.Getppid()}, false},
+		"the run that we resume, here, which is not ended": {steps.Holder{RunID: "mine", Host: here, Machine: machine, PID: os.Getppid()}, false},
 	} {
 		if got := c.by.Gone(me); got != c.gone {
 			t.Errorf("%s: gone %v", name, got)

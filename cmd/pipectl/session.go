@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"os/user"
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
@@ -99,7 +98,7 @@ func (s *session) wire(speed float64) error {
 		MaxParallel: s.c.Int("max-parallel"),
 		Getenv:      s.app.lookup,
 		Belongings:  s.clients.belongings,
-		Holder:      holder(),
+		Holder:      steps.Self(),
 		Command:     s.again(),
 	}
 	if s.app.someone() {
@@ -155,15 +154,6 @@ func prices(file string) (cloud.PriceTable, error) {
 		return nil, err
 	}
 	return cloud.Prices(list)
-}
-
-func holder() steps.Holder {
-	h := steps.Holder{PID: os.Getpid()}
-	h.Host, _ = os.Hostname() // an unknown host only makes a take-over watch the lock for its life
-	if u, err := user.Current(); err == nil {
-		h.Who = u.Username
-	}
-	return h
 }
 
 // place is the identity without the pipeline's name, which stands beside it.

@@ -3,8 +3,6 @@ package jenkinshome
 import (
 	"context"
 	"errors"
-	"os"
-	"os/user"
 	"time"
 
 	"pipectl.dev/steps"
@@ -21,11 +19,8 @@ func (m *mission) leaseKeys() []string {
 }
 
 func (m *mission) holder() steps.Holder {
-	h := steps.Holder{RunID: m.env.RunID, PID: os.Getpid(), Since: time.Now()}
-	h.Host, _ = os.Hostname() // an unknown host only makes a take-over watch the lease for its life
-	if u, err := user.Current(); err == nil {
-		h.Who = u.Username
-	}
+	h := steps.Self()
+	h.RunID, h.Since = m.env.RunID, time.Now()
 	return h
 }
 
