@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -20,9 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/component-base/version"
 )
-
-// heartbeat is how often a node's lease is renewed; the controller manager gives up on a node after 40 s.
-const heartbeat = 10 * time.Second
 
 // drainGrace bounds how long the pods of a leaving node get to end by themselves.
 const drainGrace = 5 * time.Second
@@ -178,49 +174,6 @@ func (k *Kubelet) on(name string) []*worker {
 	return all
 }
 
-// heartbeats renews every node's lease until ctx ends.
-func (k *Kubelet) heartbeats(ctx context.Context) {
-	tick := time.NewTicker(heartbeat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		for _, spec := range k.Nodes() {
-			if err := k.renew(ctx, spec.Name, nil); err != nil && ctx.Err() == nil {
-				k.opts.Log.Warn("heartbeat", "node", spec.Name, "error", err)
-			}
-		}
-	}
-}
-
-// renew writes the node's lease; owner is the node's object when the lease may have to be made.
-func (k *Kubelet) renew(ctx context.Context, name string, owner *v1.Node) error {
-	leases := k.client.CoordinationV1().Leases(v1.NamespaceNodeLease)
-	seconds := int32(40)
-	now := metav1.NowMicro()
-	lease, err := leases.Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) && owner != nil {
-		lease = &coordinationv1.Lease{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: v1.NamespaceNodeLease, OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: name, UID: owner.UID}}},
-			Spec:       coordinationv1.LeaseSpec{HolderIdentity: &name, LeaseDurationSeconds: &seconds, RenewTime: &now},
-		}
-		_, err = leases.Create(ctx, lease, metav1.CreateOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil // the namespace comes a moment after the API server; the next heartbeat is soon enough
-		}
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	lease.Spec.RenewTime = &now
-	_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
-	return err
-}
-
 // InstanceOf tells the EC2 instance behind a node, and whether the node is played here.
 func (k *Kubelet) InstanceOf(name string) (string, bool) {
 	k.mu.Lock()
@@ -293,13 +246,8 @@ func nodeObject(spec NodeSpec, address string, now time.Time) *v1.Node {
 		Spec: v1.NodeSpec{ProviderID: spec.ProviderID, Taints: spec.Taints},
 		Status: v1.NodeStatus{
 			Capacity: offers, Allocatable: offers,
-			Addresses: []v1.NodeAddress{{Type: v1.NodeInternalIP, Address: spec.PrivateIP}, {Type: v1.NodeHostName, Address: address}},
-			Conditions: []v1.NodeCondition{
-				condition(v1.NodeMemoryPressure, v1.ConditionFalse, "KubeletHasSufficientMemory", now),
-				condition(v1.NodeDiskPressure, v1.ConditionFalse, "KubeletHasNoDiskPressure", now),
-				condition(v1.NodePIDPressure, v1.ConditionFalse, "KubeletHasSufficientPID", now),
-				condition(v1.NodeReady, v1.ConditionTrue, "KubeletReady", now),
-			},
+			Addresses:       []v1.NodeAddress{{Type: v1.NodeInternalIP, Address: spec.PrivateIP}, {Type: v1.NodeHostName, Address: address}},
+			Conditions:      wellness(now),
 			DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: kubeletPort}},
 			NodeInfo: v1.NodeSystemInfo{
 				KubeletVersion: version.Get().GitVersion, OperatingSystem: "linux", Architecture: arch,
@@ -308,8 +256,4 @@ func nodeObject(spec NodeSpec, address string, now time.Time) *v1.Node {
 			},
 		},
 	}
-}
-
-func condition(kind v1.NodeConditionType, status v1.ConditionStatus, reason string, now time.Time) v1.NodeCondition {
-	return v1.NodeCondition{Type: kind, Status: status, Reason: reason, LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(now)}
 }
