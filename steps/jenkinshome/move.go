@@ -158,9 +158,14 @@ func timeTag(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // problems of a move's source that its tags cannot tell.
 func (s MoveSource) problems(path string) []spec.Problem {
-	ps := s.Cluster.Check(spec.Join(path, "cluster"))
-	if kind, name, ok := strings.Cut(s.Workload, "/"); s.Workload != "" && (!ok || name == "" || (kind != "deployment" && kind != "statefulset")) {
-		ps = append(ps, spec.Problem{Path: spec.Join(path, "workload"), Message: fmt.Sprintf("expected deployment/NAME or statefulset/NAME, got %q", s.Workload)})
+	return checkJenkins(path, s.Cluster, s.Namespace, s.Workload)
+}
+
+// checkJenkins says what is wrong with where a Jenkins is said to run; what is empty is left to the tags.
+func checkJenkins(path string, cluster steps.ClusterRef, namespace, workload string) []spec.Problem {
+	ps := cluster.Check(spec.Join(path, "cluster"))
+	if kind, name, ok := strings.Cut(workload, "/"); workload != "" && (!ok || name == "" || (kind != "deployment" && kind != "statefulset")) {
+		ps = append(ps, spec.Problem{Path: spec.Join(path, "workload"), Message: fmt.Sprintf("expected deployment/NAME or statefulset/NAME, got %q", workload)})
 	}
-	return append(ps, kube.CheckNamespace(spec.Join(path, "namespace"), s.Namespace)...)
+	return append(ps, kube.CheckNamespace(spec.Join(path, "namespace"), namespace)...)
 }

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/spec"
 )
@@ -56,7 +55,7 @@ func (e Exclude) patterns() []string {
 
 // Validate checks what tags cannot say.
 func (s *PrecopySpec) Validate() []spec.Problem {
-	ps := MoveSource{Cluster: s.From.Cluster, Namespace: s.From.Namespace, Workload: s.From.Workload}.problems("from")
+	ps := checkJenkins("from", s.From.Cluster, s.From.Namespace, s.From.Workload)
 	if (s.Route == "sameNode") && s.Claim == "" {
 		ps = append(ps, spec.Problem{Path: "claim", Message: "is required by route sameNode"})
 	}
@@ -123,12 +122,7 @@ type VerifySpec struct {
 
 // Validate checks what tags cannot say.
 func (s *VerifySpec) Validate() []spec.Problem {
-	ps := s.Move.Source.problems("move.source")
-	ps = append(ps, s.Cluster.Check("cluster")...)
-	if kind, name, ok := strings.Cut(s.Workload, "/"); !ok || name == "" || (kind != "deployment" && kind != "statefulset") {
-		ps = append(ps, spec.Problem{Path: "workload", Message: fmt.Sprintf("expected deployment/NAME or statefulset/NAME, got %q", s.Workload)})
-	}
-	return append(ps, kube.CheckNamespace("namespace", s.Namespace)...)
+	return append(s.Move.Source.problems("move.source"), checkJenkins("", s.Cluster, s.Namespace, s.Workload)...)
 }
 
 // PrecopyOutputs is what precopy-jenkins-home leaves.
