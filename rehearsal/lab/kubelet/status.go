@@ -45,7 +45,7 @@ func (w *worker) status(now time.Time) v1.PodStatus {
 	defer w.mu.Unlock()
 	init, main := w.states(w.pod.Spec.InitContainers), w.states(w.pod.Spec.Containers)
 	status := v1.PodStatus{
-		Phase:  phase(w.pod.Spec.RestartPolicy, init, main, w.over),
+		Phase:  phase(init, main, w.over),
 		HostIP: w.node.PrivateIP, HostIPs: []v1.HostIP{{IP: w.node.PrivateIP}},
 		StartTime: &w.started, QOSClass: w.pod.Status.QOSClass, ObservedGeneration: w.pod.Generation,
 	}
@@ -95,18 +95,16 @@ func (c *containerState) report(init bool) v1.ContainerStatus {
 
 func terminal(p v1.PodPhase) bool { return p == v1.PodSucceeded || p == v1.PodFailed }
 
-// phase sums up the containers' states; over means that no container runs or will be started again.
-func phase(policy v1.RestartPolicy, init, main []containerState, over bool) v1.PodPhase {
+// phase sums up the containers' states; over means that no container runs or will be started again. Only then is a pod
+// done, however its containers ended: why its life ended, for one a deadline, is not known before.
+func phase(init, main []containerState, over bool) v1.PodPhase {
 	for _, c := range init {
 		if c.sidecar {
 			continue
 		}
 		if t := c.state.Terminated; t == nil || t.ExitCode != 0 {
-			if over && t != nil {
-				return v1.PodFailed
-			}
 			if over {
-				return v1.PodFailed // ended while it waited
+				return v1.PodFailed // it failed for good, or was ended while it waited
 			}
 			return v1.PodPending
 		}
@@ -126,10 +124,8 @@ func phase(policy v1.RestartPolicy, init, main []containerState, over bool) v1.P
 	switch {
 	case over && (failed > 0 || ended < len(main)):
 		return v1.PodFailed
-	case over, ended == len(main) && failed == 0 && policy != v1.RestartPolicyAlways:
+	case over:
 		return v1.PodSucceeded
-	case ended == len(main) && policy == v1.RestartPolicyNever:
-		return v1.PodFailed
 	case waiting > 0:
 		return v1.PodPending
 	}

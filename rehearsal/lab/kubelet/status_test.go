@@ -35,29 +35,30 @@ func sidecar(c containerState) containerState {
 func TestPhase(t *testing.T) {
 	type states = []containerState
 	for name, c := range map[string]struct {
-		policy     v1.RestartPolicy
 		init, main states
 		over       bool
 		want       v1.PodPhase
 	}{
-		"nothing has started":                              {v1.RestartPolicyNever, nil, states{waiting()}, false, v1.PodPending},
-		"one of two has started":                           {v1.RestartPolicyNever, nil, states{runs(), waiting()}, false, v1.PodPending},
-		"all run":                                          {v1.RestartPolicyNever, nil, states{runs(), runs()}, false, v1.PodRunning},
-		"an init container runs":                           {v1.RestartPolicyNever, states{runs()}, states{waiting()}, false, v1.PodPending},
-		"an init container failed for good":                {v1.RestartPolicyNever, states{ended(1)}, states{waiting()}, true, v1.PodFailed},
-		"an init container failed and is tried again":      {v1.RestartPolicyOnFailure, states{crashed()}, states{waiting()}, false, v1.PodPending},
-		"init is done":                                     {v1.RestartPolicyNever, states{ended(0)}, states{runs()}, false, v1.PodRunning},
-		"a sidecar runs on":                                {v1.RestartPolicyNever, states{sidecar(runs())}, states{ended(0)}, true, v1.PodSucceeded},
-		"all ended well":                                   {v1.RestartPolicyNever, nil, states{ended(0), ended(0)}, true, v1.PodSucceeded},
-		"one failed":                                       {v1.RestartPolicyNever, nil, states{ended(0), ended(3)}, true, v1.PodFailed},
-		"one failed, one runs":                             {v1.RestartPolicyNever, nil, states{runs(), ended(3)}, false, v1.PodRunning},
-		"a crash that will be tried again":                 {v1.RestartPolicyAlways, nil, states{crashed()}, false, v1.PodRunning},
-		"a failure that will be tried again":               {v1.RestartPolicyOnFailure, nil, states{ended(1)}, false, v1.PodRunning},
-		"it was ended while it waited":                     {v1.RestartPolicyAlways, nil, states{waiting()}, true, v1.PodFailed},
-		"it was ended while init waited":                   {v1.RestartPolicyAlways, states{waiting()}, states{waiting()}, true, v1.PodFailed},
-		"a server that was told to end and did so cleanly": {v1.RestartPolicyAlways, nil, states{ended(0)}, true, v1.PodSucceeded},
+		"nothing has started":                              {nil, states{waiting()}, false, v1.PodPending},
+		"one of two has started":                           {nil, states{runs(), waiting()}, false, v1.PodPending},
+		"all run":                                          {nil, states{runs(), runs()}, false, v1.PodRunning},
+		"an init container runs":                           {states{runs()}, states{waiting()}, false, v1.PodPending},
+		"an init container failed for good":                {states{ended(1)}, states{waiting()}, true, v1.PodFailed},
+		"an init container failed and is tried again":      {states{crashed()}, states{waiting()}, false, v1.PodPending},
+		"init is done":                                     {states{ended(0)}, states{runs()}, false, v1.PodRunning},
+		"a sidecar runs on":                                {states{sidecar(runs())}, states{ended(0)}, true, v1.PodSucceeded},
+		"all ended well":                                   {nil, states{ended(0), ended(0)}, true, v1.PodSucceeded},
+		"one failed":                                       {nil, states{ended(0), ended(3)}, true, v1.PodFailed},
+		"all ended well, why is not told yet":              {nil, states{ended(0)}, false, v1.PodRunning},
+		"all failed, why is not told yet":                  {nil, states{ended(3)}, false, v1.PodRunning},
+		"one failed, one runs":                             {nil, states{runs(), ended(3)}, false, v1.PodRunning},
+		"a crash that will be tried again":                 {nil, states{crashed()}, false, v1.PodRunning},
+		"a failure that will be tried again":               {nil, states{ended(1)}, false, v1.PodRunning},
+		"it was ended while it waited":                     {nil, states{waiting()}, true, v1.PodFailed},
+		"it was ended while init waited":                   {states{waiting()}, states{waiting()}, true, v1.PodFailed},
+		"a server that was told to end and did so cleanly": {nil, states{ended(0)}, true, v1.PodSucceeded},
 	} {
-		if got := phase(c.policy, c.init, c.main, c.over); got != c.want {
+		if got := phase(c.init, c.main, c.over); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
