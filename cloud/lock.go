@@ -85,14 +85,13 @@ func (l *Locks) Look(ctx context.Context, keys []string, by steps.Holder) (map[s
 
 // state is how a lock stands for by whose highest generation is top; nil is a lock that nobody ever took.
 func (l *Locks) state(key string, top *generation, by steps.Holder) steps.LockState {
-	if top != nil && !top.value.Released {
-		return l.watch.State(key, strconv.Itoa(top.n)+" "+top.record, top.value.Holder, by)
+	switch {
+	case top == nil:
+		return l.watch.Free(key, nil)
+	case top.value.Released:
+		return l.watch.Free(key, &top.value.Holder)
 	}
-	l.watch.Free(key)
-	if top == nil {
-		return steps.LockState{}
-	}
-	return steps.LockState{Turn: top.value.Holder.Turn()}
+	return l.watch.State(key, strconv.Itoa(top.n)+" "+top.record, top.value.Holder, by)
 }
 
 // try makes one attempt. Neither a lock nor a holder means that somebody else was quicker just now.

@@ -69,14 +69,10 @@ func (l *Locks) Look(ctx context.Context, keys []string, by steps.Holder) (map[s
 // state is how a lock stands for by whose lease is there: one that was released names no holder any more.
 func (l *Locks) state(key string, there *coordv1.Lease, by steps.Holder) steps.LockState {
 	who := holder(there)
-	if there.Spec.HolderIdentity != nil && who != nil {
-		return l.watch.State(key, there.ResourceVersion, *who, by)
+	if there.Spec.HolderIdentity == nil || who == nil {
+		return l.watch.Free(key, who)
 	}
-	l.watch.Free(key)
-	if who == nil {
-		return steps.LockState{}
-	}
-	return steps.LockState{Turn: who.Turn()}
+	return l.watch.State(key, there.ResourceVersion, *who, by)
 }
 
 // try makes one attempt. Neither a lease nor a holder means that somebody else was quicker just now.
@@ -84,7 +80,7 @@ func (l *Locks) try(ctx context.Context, key string, by steps.Holder) (*held, st
 	api := l.client.Typed.CoordinationV1().Leases(l.namespace)
 	old, err := api.Get(ctx, leaseName(key), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		l.watch.Free(key)
+		l.watch.Free(key, nil)
 		_, err = api.Create(ctx, lease(key, by, time.Now(), nil), metav1.CreateOptions{FieldManager: FieldManager})
 		return l.won(key, by, "", err)
 	}

@@ -29,7 +29,8 @@ func (h Holder) Turn() string { return h.RunID + " " + h.Since.UTC().Format(time
 // Gone reports whether h is known not to keep by out of a lock, whatever any clock says: its process on by's machine does not run, or it
 // is by's own run. A run that is resumed has the id of the one before it, which may still be alive on the same machine: that one is not gone.
 func (h Holder) Gone(by Holder) bool {
-	here := h.Host == by.Host && h.Machine == by.Machine && h.PID > 0
+	named := h.Host != "" || h.Machine != "" // else any two would be on one machine
+	here := named && h.Host == by.Host && h.Machine == by.Machine && h.PID > 0
 	if here && errors.Is(syscall.Kill(h.PID, 0), syscall.ESRCH) {
 		return true
 	}

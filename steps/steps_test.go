@@ -307,4 +307,7 @@ func TestWhoIsGoneKeepsNobodyOut(t *testing.T) {
 			t.Errorf("%s: gone %v", name, got)
 		}
 	}
+	if (steps.Holder{RunID: "r", PID: dead}).Gone(steps.Holder{RunID: "mine"}) {
+		t.Error("of two machines that cannot tell their names each took the other for itself")
+	}
 }

@@ -45,9 +45,13 @@ func (w *Watch) State(key, record string, who, by Holder) LockState {
 	return st
 }
 
-// Free notes that nobody holds key: who is seen there next has just come.
-func (w *Watch) Free(key string) {
+// Free tells how a lock stands that nobody holds; last had it, nil where nobody ever did. Who is seen there next has just come.
+func (w *Watch) Free(key string, last *Holder) LockState {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen[key] = sighting{since: time.Now()}
+	if last == nil {
+		return LockState{}
+	}
+	return LockState{Turn: last.Turn()}
 }

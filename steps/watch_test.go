@@ -27,7 +27,7 @@ func (r *record) write(h steps.Holder, clock time.Duration) {
 func (r *record) lock(ctx context.Context, w *steps.Watch, by steps.Holder, wait time.Duration) (steps.Lease, error) {
 	return steps.AwaitLock(ctx, "k", wait, 2*time.Second, func() (steps.Lease, steps.LockState, error) {
 		if r.holder == nil {
-			w.Free("k")
+			w.Free("k", nil)
 		} else if st := w.State("k", strconv.Itoa(r.version), *r.holder, by); st.Holder != nil {
 			return nil, st, nil
 		}
@@ -141,7 +141,9 @@ func TestAWatchIsOfEachLockByItself(t *testing.T) {
 		if st := w.State("a", "2", them, me); st.Holder == nil || !st.Alive {
 			t.Errorf("it was only slow: %+v", st)
 		}
-		w.Free("c")
+		if st := w.Free("c", &them); st.Holder != nil || st.Turn != them.Turn() {
+			t.Errorf("a lock that was let go stands %+v", st)
+		}
 		if st := w.State("c", "1", them, me); st.Holder == nil || !st.Alive {
 			t.Errorf("one that came while we watched: %+v", st)
 		}
