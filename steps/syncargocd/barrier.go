@@ -12,11 +12,18 @@ import (
 )
 
 // refreshed asks for a refresh and waits until the controller has taken the mark away: only then is the status newer than the question.
+// Where one comparison may stand for many, that of another Application will do which has just found the sources where ours was compared.
 func refreshed(m memory, w wanted, app *argo.Application, now time.Time) (memory, action, bool) {
 	marked := app.Annotations[argo.AnnotationKeyRefresh] != ""
 	switch {
 	case m.Phase == refresh && app.Operation != nil:
 		return m.to(settle), action{}, true
+	case m.Phase == refresh && m.AskedOf == 0 && !m.Scouted && shares(w, app):
+		m.Scouted = true
+		return m, action{Do: askScout}, false
+	case m.Phase == refresh && m.AskedOf == 0 && scouted(m, w, app):
+		m.Found = nil // for this time
+		return m.compared(), action{}, true
 	case m.Phase == confirm && m.AskedOf == 0 && vouched(m, w, app):
 		return m.compared(), action{}, true
 	case m.Phase == confirm && m.AskedOf == 0 && byItself(m, w, app, now) > 0:

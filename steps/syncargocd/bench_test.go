@@ -132,7 +132,8 @@ func TestBenchManyApplications(t *testing.T) {
 	var toKube atomic.Int64
 	all := "bench=yes"
 	argocd := func() { a.cli("app", "sync", "-l", all); a.cli("app", "wait", "-l", all) }
-	by := func(way string) func() {
+	by := func(way, more string) func() {
+		with := with + more
 		return func() {
 			a.way = way
 			if p := a.plan(with); p.Outputs == nil { // as a run does: what a plan finds in order is not applied
@@ -145,12 +146,12 @@ func TestBenchManyApplications(t *testing.T) {
 		for _, c := range []struct {
 			name string
 			run  func()
-		}{{"argocd", argocd}, {"pipectl server", by("server")}, {"pipectl cluster", by("cluster")}} {
+		}{{"argocd", argocd}, {"pipectl server", by("server", "")}, {"pipectl cluster", by("cluster", "")}, {"pipectl cluster, shared", by("cluster", "refresh: shared\n")}} {
 			if only := os.Getenv("BENCH_TOOL"); only != "" && only != c.name {
 				continue
 			}
 			for _, what := range []string{"unchanged", "changed"} {
-				value := fmt.Sprintf("%d-%s-%s", round, strings.ReplaceAll(c.name, " ", "-"), what)
+				value := fmt.Sprintf("%d-%s-%s", round, strings.NewReplacer(" ", "-", ",", "").Replace(c.name), what)
 				if what == "changed" {
 					change(value)
 				}

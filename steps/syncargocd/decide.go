@@ -22,6 +22,7 @@ type wanted struct {
 	DryRun    bool // ask for a sync that changes nothing
 	Follow    bool // write nothing: somebody else syncs
 	Hard      bool // first comparison past all caches
+	Shared    bool // the first comparison may be that of another Application of the same sources
 	// Recent is how old a comparison may be that says there is something to sync: the sync itself asks Git anew. Zero: none is new
 	// enough.
 	Recent time.Duration
@@ -92,6 +93,8 @@ type memory struct {
 	Result   *argo.SyncOperationResult
 
 	// What the driver found out for us.
+	Scouted bool           // asked for what a comparison of another Application found
+	Found   []string       // revisions that one found
 	Heads   []string       // commits that the followed branch had since we began
 	HeadFor string         // what was compared when they were last read
 	Pods    []kube.Trouble // what keeps pods of the Application from running, as of the last look
@@ -114,6 +117,7 @@ type verb int
 const (
 	hold       verb = iota // wait for a change
 	askRefresh             // mark the Application, then wait
+	askScout               // learn what a comparison of another Application found, or make it
 	askHead                // read the followed branch's head from Git
 	askSync                // write the operation, with the version looked at as precondition
 	terminate              // stop our own operation, then fail

@@ -28,8 +28,10 @@ type driver struct {
 	turn func(ctx context.Context) (release func(), err error)
 	// prepared is called once the Application is there, before anything is asked of it.
 	prepared func(ctx context.Context, app *argo.Application) error
+	scouts   *scouts
 
 	release func()
+	scout   *scout    // that is ours to make
 	looked  time.Time // at the pods
 	seen    string    // resourceVersion
 	heard   time.Time // when that was first seen, or asked for
@@ -51,6 +53,7 @@ func (d *driver) run(ctx context.Context) (done outcome, err error) {
 		if d.release != nil {
 			d.release()
 		}
+		d.tell(nil)
 	}()
 	var m memory
 	var images []string
@@ -68,6 +71,9 @@ func (d *driver) run(ctx context.Context) (done outcome, err error) {
 			d.seen, d.heard = app.ResourceVersion, time.Now()
 		}
 		next, act := decide(m, d.want, app, time.Now())
+		if app != nil && next.Phase != settle && next.Phase != refresh {
+			d.tell(comparedWith(app))
+		}
 		done = outcome{app: app, changed: next.Changed, result: next.Result, before: images, took: time.Since(began)}
 		switch act.Do {
 		case finish:
@@ -103,6 +109,10 @@ func (d *driver) act(ctx context.Context, app *argo.Application, changed <-chan 
 	switch act.Do {
 	case askRefresh:
 		return m, d.take("refresh", func() (*argo.Application, error) { return d.via.refresh(ctx, app, act.Hard) })
+	case askScout:
+		var err error
+		m.Found, err = d.ask(ctx, app)
+		return m, err
 	case askHead:
 		heads, err := headsOf(ctx, app)
 		m.Heads = append(m.Heads, heads...)

@@ -27,6 +27,7 @@ type session struct {
 	env    steps.Env
 	named  map[id]bool
 	turns  chan struct{} // maxParallel
+	scouts *scouts
 	close  func()
 
 	mu       sync.Mutex
@@ -37,7 +38,7 @@ type session struct {
 
 // reach opens the way to Argo CD that the spec names.
 func (s *step) reach(ctx context.Context, env steps.Env, sp Spec) (*session, error) {
-	x := &session{spec: sp, env: env, named: named(sp), turns: make(chan struct{}, max(sp.MaxParallel, 1)), outcomes: map[id]outcome{}, close: func() {}}
+	x := &session{spec: sp, env: env, named: named(sp), turns: make(chan struct{}, max(sp.MaxParallel, 1)), scouts: newScouts(), outcomes: map[id]outcome{}, close: func() {}}
 	if sp.Server == nil {
 		client, err := s.kube(ctx, kube.Relative(sp.Cluster, env.Dir))
 		if err != nil {
@@ -125,9 +126,9 @@ func (s *step) open(ctx context.Context, env steps.Env, sp Spec) (*session, erro
 // driver works on one Application in the way that its entry says.
 func (x *session) driver(n id, a App, mode mode) *driver {
 	sp := x.spec
-	d := &driver{via: x.via, feed: x.feed, app: n, write: mode != look, how: how{options: sp.options(), retry: sp.Retry.strategy(), force: sp.Force}, want: wanted{
+	d := &driver{via: x.via, feed: x.feed, app: n, scouts: x.scouts, write: mode != look, how: how{options: sp.options(), retry: sp.Retry.strategy(), force: sp.Force}, want: wanted{
 		RunID: runID(x.env), Revision: a.Revision, Revisions: a.Revisions, Commit: a.Want.Commit, Pushed: a.Want.Pushed, Images: a.Want.Images,
-		Prune: sp.Prune, DryRun: sp.DryRun, Hard: sp.Refresh == "hard", Follow: mode == follow, Filter: a.filter(),
+		Prune: sp.Prune, DryRun: sp.DryRun, Hard: sp.Refresh == "hard", Shared: sp.Refresh == "shared", Follow: mode == follow, Filter: a.filter(),
 		HealthyFor: sp.HealthyFor.Duration, DegradedGrace: sp.DegradedGrace.Duration, Appear: sp.Appear.Duration, Timeout: sp.Timeout.Duration,
 	}}
 	if mode == write {

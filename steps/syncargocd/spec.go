@@ -21,7 +21,7 @@ type Spec struct {
 	Apps            []App            `yaml:"apps" json:"apps" jsonschema:"required" jsonschema_description:"Applications to sync; independent ones in parallel"`
 	MaxParallel     int              `yaml:"maxParallel,omitempty" json:"maxParallel,omitempty" jsonschema:"default=10,minimum=1" jsonschema_description:"how many are synced at once; comparing is not limited"`
 	OnFailure       string           `yaml:"onFailure,omitempty" json:"onFailure,omitempty" jsonschema:"default=continue,enum=continue,enum=failFast" jsonschema_description:"continue: sync what does not depend on a failed one. failFast: begin no other sync"`
-	Refresh         string           `yaml:"refresh,omitempty" json:"refresh,omitempty" jsonschema:"default=normal,enum=normal,enum=hard" jsonschema_description:"hard: generate manifests anew, past Argo CD's cache"`
+	Refresh         string           `yaml:"refresh,omitempty" json:"refresh,omitempty" jsonschema:"default=normal,enum=normal,enum=hard,enum=shared" jsonschema_description:"hard: generate manifests anew, past Argo CD's cache. shared: one comparison for all Applications of the same sources"`
 	Prune           bool             `yaml:"prune,omitempty" json:"prune,omitempty" jsonschema_description:"also remove what Git no longer holds; an Application whose own automatic sync prunes does so anyway"`
 	DryRun          bool             `yaml:"dryRun,omitempty" json:"dryRun,omitempty" jsonschema_description:"have Argo CD try the sync without changing anything; health is not waited for"`
 	ServerSideApply bool             `yaml:"serverSideApply,omitempty" json:"serverSideApply,omitempty" jsonschema_description:"short for the sync option ServerSideApply=true"`

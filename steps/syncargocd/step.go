@@ -43,6 +43,11 @@ pods/portforward. Without, or where Redis is outside of that namespace or wants 
 Values of Secrets are never in it. As JSON, a change has the same for programs: "objects", each with its action and its fields' path, before
 and after.
 
+refresh: shared is for hundreds of Applications of one repository. Of those that have the same project, destination cluster, repositories and
+target revisions one is compared anew; the others count as compared where Argo CD's last comparison was with the very revisions that this one
+found, of what the Application says now, with nothing out of sync. Whatever else differs is compared by itself, as always. What is given up:
+drift of the last moments, and changes of Argo CD's own settings, are known to the others only as Argo CD's controller has come upon them.
+
 By server, an Application of which nothing is heard for 10 s is read by itself: argocd-server tells nothing new in lists and streams while it
 has lost its own watch. A sync that failed for nothing but that the API server did not answer is made again.
 
