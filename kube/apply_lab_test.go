@@ -156,8 +156,20 @@ spec:
 	if err != nil || st.Replicas != 0 || st.PausedFrom == nil || *st.PausedFrom != 2 {
 		t.Fatalf("paused workload: %+v, %v", st, err)
 	}
+	for _, in := range []string{ns, ""} {
+		found, err := c.Paused(t.Context(), in)
+		if st, ok := found[w]; err != nil || !ok || *st.PausedFrom != 2 || in != "" && len(found) != 1 {
+			t.Errorf("paused in %q: %+v, %v", in, found, err)
+		}
+	}
 	if _, err := c.Apply(t.Context(), deploy(2), kube.ApplyOptions{Owner: &me}); err != nil {
 		t.Fatalf("our own patch stands in our way: %v", err)
+	}
+	if err := c.Resume(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := c.Paused(t.Context(), ns); err != nil || len(found) != 0 {
+		t.Errorf("paused after it was resumed: %+v, %v", found, err)
 	}
 	if err := c.Scale(t.Context(), w, 5, 1); !kube.HasCode(err, kube.CodeConflict) {
 		t.Errorf("scale from replicas it does not have: %v", err)

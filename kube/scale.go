@@ -19,6 +19,9 @@ import (
 // ReplicasAnnotation keeps, on a workload that we paused, the replicas it had.
 const ReplicasAnnotation = "pipectl.dev/replicas-before"
 
+// pausedLabel is on what has the annotation, so that it can be found without reading all workloads.
+const pausedLabel = "pipectl.dev/paused"
+
 // Workload names a Deployment or StatefulSet.
 type Workload struct{ Kind, Namespace, Name string }
 
@@ -126,6 +129,7 @@ func (c *Client) scale(ctx context.Context, w Workload, decide func(WorkloadStat
 		metadata := map[string]any{"resourceVersion": st.Object.GetResourceVersion()}
 		if note != notePausedUnchanged {
 			metadata["annotations"] = map[string]any{ReplicasAnnotation: note}
+			metadata["labels"] = map[string]any{pausedLabel: mark(note)}
 		}
 		patch, err := json.Marshal(map[string]any{"metadata": metadata, "spec": map[string]any{"replicas": replicas}})
 		if err != nil {
@@ -136,6 +140,36 @@ func (c *Client) scale(ctx context.Context, w Workload, decide func(WorkloadStat
 		}
 	}
 	return &steps.Error{Code: CodeConflict, Category: steps.Conflict, Retryable: true, Message: w.String() + ": scale: somebody keeps writing it"}
+}
+
+// mark is the label's value beside a note of Pause; nil removes it.
+func mark(note any) any {
+	if note == nil {
+		return nil
+	}
+	return "true"
+}
+
+// Paused finds the Deployments and StatefulSets of a namespace, "" for all, that Pause stopped and Resume has not started since.
+func (c *Client) Paused(ctx context.Context, namespace string) (map[Workload]WorkloadState, error) {
+	out := map[Workload]WorkloadState{}
+	for _, kind := range []string{"Deployment", "StatefulSet"} {
+		api, _, err := c.Resource(ObjectRef{APIVersion: "apps/v1", Kind: kind, Namespace: namespace})
+		if err != nil {
+			return nil, err
+		}
+		found, err := api.List(ctx, metav1.ListOptions{LabelSelector: pausedLabel})
+		if err != nil {
+			return nil, fmt.Errorf("workloads that were stopped: %w", Explain(err))
+		}
+		for i := range found.Items {
+			o := &found.Items[i]
+			if st := workloadState(o); st.PausedFrom != nil {
+				out[Workload{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}] = st
+			}
+		}
+	}
+	return out, nil
 }
 
 // PodsOf lists the pods that a workload's selector matches; none when it does not exist.

@@ -20,9 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-
 	"pipectl.dev/kube"
 	"pipectl.dev/kube/labtest"
 )
@@ -44,23 +41,11 @@ func setting(name string, otherwise int) int {
 // counted makes requests to Kubernetes through a counter.
 func (a *argo) counted(n *atomic.Int64) {
 	a.t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", labtest.Cluster(a.t).Kubeconfig)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	inner, err := rest.TransportFor(config)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	a.opener = kube.NewOpener(kube.Options{Transport: tripper(func(r *http.Request) (*http.Response, error) {
+	a.through(func(*http.Request) *http.Response {
 		n.Add(1)
-		return inner.RoundTrip(r)
-	})})
+		return nil
+	})
 }
-
-type tripper func(*http.Request) (*http.Response, error)
-
-func (t tripper) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
 // What is counted: requests that argocd-server has had, by gRPC and through its gateway; and in the application controller, comparisons with
 // Git and requests to the cluster.

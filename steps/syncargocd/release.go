@@ -196,35 +196,3 @@ func (x *session) resume(ctx context.Context) error {
 	}
 	return nil
 }
-
-// resumeWorkloads starts an Application's workloads again that Release stopped: Git need not say how many replicas they have.
-func (x *session) resumeWorkloads(ctx context.Context, app *argo.Application) error {
-	if x.client == nil {
-		return nil
-	}
-	for _, w := range workloads(app) {
-		err := x.client.Resume(ctx, w)
-		if kube.HasCode(err, kube.CodeForbidden) {
-			return nil // without the right to scale, Argo CD's sync has to do
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// stopped names a workload that Release stopped: where Git does not say how many replicas there are, its Application is Synced and
-// Healthy without any. "" is none.
-func (x *session) stopped(ctx context.Context, app *argo.Application) string {
-	if x.client == nil {
-		return ""
-	}
-	for _, w := range workloads(app) {
-		st, found, err := x.client.ReadWorkload(ctx, w)
-		if err == nil && found && st.Replicas == 0 && st.PausedFrom != nil {
-			return fmt.Sprintf("%s: have 0 replicas, want %d", w, *st.PausedFrom)
-		}
-	}
-	return ""
-}

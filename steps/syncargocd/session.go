@@ -28,6 +28,7 @@ type session struct {
 	named  map[id]bool
 	turns  chan struct{} // maxParallel
 	scouts *scouts
+	paused paused
 	close  func()
 
 	mu       sync.Mutex
