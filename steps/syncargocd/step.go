@@ -65,7 +65,7 @@ Argo CD 2.14 and 3 are tested. Applications in other namespaces than Argo CD's n
 server the ClusterRole that Argo CD's documentation adds for it.
 
 down stops Argo CD's application controller, then scales Deployments and StatefulSets of the Applications to 0 and waits until their pods
-are gone. The next run starts them again.`
+are gone. The next run starts them again; where it may list both kinds in all namespaces, it need not read each to find them.`
 
 // Options is what the step takes from its surroundings rather than from the pipeline.
 type Options struct {
