@@ -126,13 +126,14 @@ func (e *engine) copy(dst string) error {
 	}
 	finish := e.background()
 	defer finish()
-	if err := e.pass(); err != nil {
-		return err
-	}
-	if err := e.seal(marker); err != nil {
-		return err
+	err = e.pass()
+	if err == nil {
+		err = e.seal(marker)
 	}
 	finish()
+	if err != nil {
+		return e.unsynced(marker, err)
+	}
 	if e.o.Progress != nil {
 		e.o.Progress(e.progress())
 	}
@@ -197,8 +198,8 @@ func (e *engine) seal(marker *Marker) error {
 		return nil
 	}
 	e.enter("sync")
-	if err := e.o.syncfs(e.dst); err != nil {
-		return fmt.Errorf("sync: %w", err)
+	if err := e.sync(); err != nil {
+		return err
 	}
 	e.enter("manifest")
 	if err := e.writeManifests(); err != nil {

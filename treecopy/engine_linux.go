@@ -37,6 +37,8 @@ type engine struct {
 	rate, pace     *limiter // bytes, entries
 	prev           *Manifest
 	out, delta     *manifestWriter
+	syncMu         sync.Mutex
+	syncErr        error        // of the first write-back that failed
 	written        atomic.Int64 // bytes handed to the target, for early write-back
 	temps          atomic.Int64 // makes temporary names unique
 	memories       sync.Pool    // of *memory
@@ -199,7 +201,9 @@ func (e *engine) background() (finish func()) {
 			e.tick(quit, writeBackEvery, func() {
 				if n := e.written.Load(); n-synced > writeBackBytes {
 					synced = n
-					_ = e.o.syncfs(e.dst) // a failure shows again in the final one
+					if err := e.sync(); err != nil {
+						e.cancel(err)
+					}
 				}
 			})
 		})
@@ -208,6 +212,31 @@ func (e *engine) background() (finish func()) {
 		close(quit)
 		wg.Wait()
 	})
+}
+
+// sync writes the target back. The system tells a failure once and forgets it, whoever asked, and the data with it: it is kept for the pass.
+func (e *engine) sync() error {
+	e.syncMu.Lock()
+	defer e.syncMu.Unlock()
+	if e.syncErr == nil {
+		if err := e.o.syncfs(e.dst); err != nil {
+			e.syncErr = fmt.Errorf("sync: %w", err)
+		}
+	}
+	return e.syncErr
+}
+
+// unsynced says in the marker that what the target's files look like proves nothing, where data were lost on their way to the device: they
+// look complete until they are read from it.
+func (e *engine) unsynced(marker *Marker, err error) error {
+	e.syncMu.Lock()
+	lost := e.syncErr != nil
+	e.syncMu.Unlock()
+	if !lost {
+		return err
+	}
+	marker.BootID = notWritten
+	return errors.Join(err, marker.write(e.dstDir))
 }
 
 func (e *engine) tick(quit <-chan struct{}, every time.Duration, do func()) {

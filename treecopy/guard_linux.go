@@ -112,7 +112,11 @@ func (e *engine) judgeMarker(old, next *Marker) error {
 	}
 	if old.BootID != next.BootID {
 		e.distrust = true
-		e.note("the former pass ended with its machine: files found in the target are read and compared")
+		why := "ended with its machine"
+		if old.BootID == notWritten {
+			why = "could not write all to the device"
+		}
+		e.note("the former pass %s: files found in the target are read and compared", why)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ type Marker struct {
 	Source     string `json:"source"`     // identity, see Options.Source
 	State      string `json:"state"`      // MarkerCopying or MarkerComplete
 	Done
-	BootID string `json:"bootId,omitempty"` // of the machine that copies, while state is copying
+	BootID string `json:"bootId,omitempty"` // of the machine that copies, while state is copying; notWritten
 	// Shared is set when the target held other things before the first pass: nothing is ever deleted from it.
 	Shared bool `json:"shared,omitempty"`
 	// Last is the newest pass that was complete, kept while another one runs.
@@ -25,6 +25,9 @@ type Marker struct {
 	// Verified is the ManifestHash of the newest state that was read back, see MarkVerified.
 	Verified string `json:"verified,omitempty"`
 }
+
+// notWritten stands in place of a boot id when a write-back failed.
+const notWritten = "write-back failed"
 
 // Trusted says that the newest pass was complete and that what it left was read back. Else no later pass can be content with verifying
 // what it writes itself.

@@ -312,15 +312,21 @@ func TestAPassThatFailedLosesNothing(t *testing.T) {
 			defer x.close()
 			broken := x.o
 			broken.syncfs = func(int) error { return unix.EIO }
-			if _, err := Copy(t.Context(), src, dst, broken); !errors.Is(err, unix.EIO) {
-				t.Fatalf("err = %v", err)
+			fail := func() {
+				t.Helper()
+				if _, err := Copy(t.Context(), src, dst, broken); !errors.Is(err, unix.EIO) {
+					t.Fatalf("err = %v", err)
+				}
+				mk, err := ReadMarker(dst)
+				must(t, err)
+				mk.BootID = bootID() // as after any failure but this one, which is tested elsewhere
+				must(t, mk.write(dst))
 			}
+			fail()
 			x.pass(true)
 			must(t, os.WriteFile(src+"/a/1", []byte("changed"), 0o644))
 			must(t, os.RemoveAll(src+"/c"))
-			if _, err := Copy(t.Context(), src, dst, broken); !errors.Is(err, unix.EIO) {
-				t.Fatalf("err = %v", err)
-			}
+			fail()
 			dry := x.o
 			dry.DryRun = true
 			must(t, os.WriteFile(src+"/b/2", []byte("changed too"), 0o644))
