@@ -85,7 +85,7 @@ type World interface {
 	JWKS(ctx context.Context, name string) ([]byte, error)
 	NodesJoined(cluster, group string, nodes []Instance)
 	NodesLeaving(cluster string, nodes []Instance)
-	AddonState(cluster, addon string, active bool)
+	AddonState(cluster, addon, roleARN string, active bool) // roleARN is serviceAccountRoleArn; "" where the add-on has none
 	VolumeAttached(instanceID, volumeID, device string)
 	VolumeDetached(instanceID, volumeID string)
 	VolumeDeleted(volumeID string)

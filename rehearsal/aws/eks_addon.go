@@ -120,7 +120,8 @@ func (c *Cloud) settleAddon(req *request, cl *cluster, a *addon) {
 				return
 			}
 			a.status, a.issues = "ACTIVE", nil
-			c.tell(func() { c.world.AddonState(cl.name, a.name, true) })
+			role := a.role
+			c.tell(func() { c.world.AddonState(cl.name, a.name, role, true) })
 		})
 		return
 	}
@@ -258,7 +259,8 @@ func (c *Cloud) updateAddon(req *request) (any, error) {
 			return
 		}
 		a.status, a.issues = "ACTIVE", nil
-		c.tell(func() { c.world.AddonState(cl.name, a.name, true) })
+		role := a.role
+		c.tell(func() { c.world.AddonState(cl.name, a.name, role, true) })
 	})
 	return u.doc(), nil
 }
@@ -277,7 +279,7 @@ func (c *Cloud) deleteAddon(req *request) (any, error) {
 	c.spend(req, "eks:DeleteAddon", a.arn, nil, func() {
 		delete(cl.addons, a.name)
 		if !preserve {
-			c.tell(func() { c.world.AddonState(cl.name, a.name, false) })
+			c.tell(func() { c.world.AddonState(cl.name, a.name, "", false) })
 		}
 	})
 	return map[string]any{"addon": c.addonDoc(cl, a)}, nil

@@ -30,7 +30,7 @@ func (c *Cloud) deleteCluster(req *request) (any, error) {
 	req.deleted = append(req.deleted, cl.arn)
 	for _, name := range sortedKeys(cl.addons) {
 		cl.addons[name].status = "DELETING"
-		c.tell(func() { c.world.AddonState(cl.name, name, false) })
+		c.tell(func() { c.world.AddonState(cl.name, name, "", false) })
 	}
 	c.spend(req, "eks:DeleteCluster", cl.arn, nil, func() { c.clusterGone(cl) })
 	return map[string]any{"cluster": c.clusterDoc(cl)}, nil

@@ -71,7 +71,7 @@ func (s *StandIn) NodesLeaving(cluster string, nodes []Instance) {
 }
 
 // AddonState is noted.
-func (s *StandIn) AddonState(cluster, addon string, active bool) {
+func (s *StandIn) AddonState(cluster, addon, _ string, active bool) {
 	s.tell("addon %s %s %t", cluster, addon, active)
 }
 

@@ -191,9 +191,9 @@ func (c *Cluster) RemoveNode(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodDelete, "/nodes/"+name, nil)
 }
 
-// SetAddon tells the lab that an add-on turned active or went away.
-func (c *Cluster) SetAddon(ctx context.Context, name string, active bool) error {
-	return c.do(ctx, http.MethodPut, "/addons/"+name, map[string]bool{"active": active})
+// SetAddon tells the lab that an add-on turned active, with a role of its own or without, or went away.
+func (c *Cluster) SetAddon(ctx context.Context, name, roleARN string, active bool) error {
+	return c.do(ctx, http.MethodPut, "/addons/"+name, map[string]any{"active": active, "roleArn": roleARN})
 }
 
 func (c *Cluster) do(ctx context.Context, method, path string, body any) error {

@@ -190,10 +190,10 @@ func (w *World) each(cluster string, nodes []aws.Instance, what string, do func(
 }
 
 // AddonState tells the lab about add-ons; it plays the EBS CSI driver and ignores the others.
-func (w *World) AddonState(cluster, addon string, active bool) {
+func (w *World) AddonState(cluster, addon, roleARN string, active bool) {
 	c, err := w.Cluster(w.ctx, cluster)
 	if err == nil {
-		err = c.SetAddon(w.ctx, addon, active)
+		err = c.SetAddon(w.ctx, addon, roleARN, active)
 	}
 	if err != nil && w.ctx.Err() == nil {
 		w.Log.Error("addon", "cluster", cluster, "addon", addon, "error", err)

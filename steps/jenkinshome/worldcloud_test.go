@@ -65,7 +65,7 @@ func (s *stage) NodesJoined(string, string, []emu.Instance) {}
 
 func (s *stage) NodesLeaving(string, []emu.Instance) {}
 
-func (s *stage) AddonState(string, string, bool) {}
+func (s *stage) AddonState(string, string, string, bool) {}
 
 // ebs is the volume as the cloud has it. It is no call: what goes wrong with the n-th call must go wrong with one of a step.
 func (s *stage) ebs() emu.Resource {
