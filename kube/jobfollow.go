@@ -71,7 +71,7 @@ func (f *follower) look(ctx, logCtx context.Context) (bool, error) {
 		f.ended(end)
 		return true, nil
 	}
-	return false, f.stuck(pod)
+	return false, f.stuck(ctx, pod)
 }
 
 func (f *follower) ended(end batchv1.JobCondition) {
@@ -83,7 +83,7 @@ func (f *follower) ended(end batchv1.JobCondition) {
 
 // stuck is the error of a pod that did not start in time. A pod that has not been made yet counts too: a quota or an admission
 // webhook may forbid it.
-func (f *follower) stuck(pod *corev1.Pod) error {
+func (f *follower) stuck(ctx context.Context, pod *corev1.Pod) error {
 	patience := f.s.StartWithin
 	if patience == 0 {
 		patience = 3 * time.Minute
@@ -98,9 +98,29 @@ func (f *follower) stuck(pod *corev1.Pod) error {
 		e.Hints = []string{"see `kubectl describe pod " + pod.Name + " -n " + pod.Namespace + "`"}
 		if t, bad := PodTrouble(pod); bad {
 			e.Message = fmt.Sprintf("did not start within %s: %s", patience, t)
+		} else if why := f.warned(ctx, pod); why != "" { // a volume that is not attached or mounted is told by events alone
+			e.Message += ": " + why
 		}
 	}
 	return e
+}
+
+// warned is the latest warning about a pod, "" where none can be read.
+func (f *follower) warned(ctx context.Context, pod *corev1.Pod) string {
+	list, err := f.c.Typed.CoreV1().Events(pod.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=" + corev1.EventTypeWarning + ",involvedObject.uid=" + string(pod.UID)})
+	if err != nil {
+		return ""
+	}
+	var last *corev1.Event
+	for i := range list.Items {
+		if e := &list.Items[i]; last == nil || !e.LastTimestamp.Before(&last.LastTimestamp) {
+			last = e
+		}
+	}
+	if last == nil {
+		return ""
+	}
+	return last.Reason + ": " + last.Message
 }
 
 func (f *follower) tell(pod *corev1.Pod) {

@@ -55,6 +55,18 @@ func TestJobLeavesExitCodeMessageAndLog(t *testing.T) {
 	}
 }
 
+func TestAJobWhosePodCannotMountSaysWhy(t *testing.T) {
+	c := open(t)
+	withNode(t)
+	ns := namespace(t, c, "jobs-mount")
+	s := job(ns, "waits", "run-1", "exit 0")
+	s.StartWithin = 3 * time.Second
+	s.Pod.Volumes = append(s.Pod.Volumes, corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "nowhere"}}})
+	if _, err := c.RunJob(t.Context(), s); !kube.HasCode(err, "PodNotStarted") || !strings.Contains(err.Error(), "FailedMount: ") || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestPortForwardCarriesHTTPAndSaysWhenNobodyListens(t *testing.T) {
 	c := open(t)
 	withNode(t)
