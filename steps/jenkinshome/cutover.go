@@ -169,7 +169,7 @@ func (m *mission) commit(ctx context.Context) error {
 	if m.rec.Phase != Copied || m.rec.Abort || old == Up {
 		return errLookAgain
 	}
-	if err := m.aloneInCluster(ctx); kube.HasCode(err, "HomeShared") {
+	if err := m.alonePair(ctx); kube.HasCode(err, "HomeShared") || kube.HasCode(err, "ClaimInUse") {
 		m.rec.Cut.Why = info(err)
 		if err := m.abort(ctx); err != nil {
 			return err
@@ -183,6 +183,14 @@ func (m *mission) commit(ctx context.Context) error {
 		c.Hash, c.Files, c.Bytes, c.Down.Copy, c.Down.Verify = l.Hash, l.Files, l.Bytes, l.Copy, l.Verify
 	}
 	return m.again(m.rec.write(ctx, Committed, nil))
+}
+
+// alonePair says who may write to the home that was copied, or to its copy.
+func (m *mission) alonePair(ctx context.Context) error {
+	if err := m.unused(ctx); err != nil {
+		return err
+	}
+	return m.aloneInCluster(ctx)
 }
 
 func (m *mission) moved(ctx context.Context) error {

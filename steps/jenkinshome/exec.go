@@ -219,7 +219,9 @@ func (m *mission) arguments() moverArgs {
 	a := moverDefaults
 	a.Source, a.Target, a.Scratch, a.Identity, a.RunID = dirSource, dirTarget, dirScratch, m.move.copyIdentity(), runLabel(m.env.RunID)
 	a.Exclude, a.FSGroup, a.Passes, a.Small = m.move.Exclude, m.move.FSGroup, max(1, m.passes), m.small
-	if m.move.Route != routeSameNode {
+	if m.move.Route == routeSameNode {
+		a.Claimed = m.move.VolumeID
+	} else {
 		a.Volume, a.Host = m.move.VolumeID, dirHost
 	}
 	return a

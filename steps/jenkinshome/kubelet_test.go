@@ -106,6 +106,9 @@ func (s *stage) materialise(namespace string, p corev1.PodSpec, dir string) []st
 		if v.Name == "target" && v.PersistentVolumeClaim != nil { // the driver has formatted and mounted it
 			target = s.disk()
 			_ = os.MkdirAll(target, 0o755)
+			if !s.unmounted {
+				_ = os.Symlink(filepath.Join(s.dir, "volume"), filepath.Join(s.dir, "devices", s.volume)) // it may be there
+			}
 		}
 	}
 	swap := strings.NewReplacer(dirSource, s.home(), dirTarget, target, dirScratch, filepath.Join(dir, "scratch"), dirJenkins, token, dirKeys, filepath.Join(dir, "keys"), dirHost, dir)

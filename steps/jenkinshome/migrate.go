@@ -38,6 +38,7 @@ func (p migrateStep) Preflight(ctx context.Context, env steps.Env, s MigrateSpec
 	if err != nil {
 		return err
 	}
+	m.early = true
 	state, w, err := m.observe(ctx, RunMigrate)
 	if err != nil {
 		return err
@@ -106,6 +107,7 @@ func (p migrateStep) Plan(ctx context.Context, env steps.Env, s MigrateSpec) (st
 	if err != nil {
 		return none, err
 	}
+	m.early = true
 	state, w, err := m.observe(ctx, RunMigrate)
 	if err != nil {
 		return none, err

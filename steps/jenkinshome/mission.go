@@ -25,6 +25,8 @@ type mission struct {
 	given   string   // instance of the spec
 	options []option // what speaks for and against each route
 
+	early bool // stages before this one may not have run yet
+
 	passes  int
 	small   int64
 	migrate *MigrateSpec // of the cut-over; nil in the other steps

@@ -23,6 +23,7 @@ type moverArgs struct {
 	Source, Target, Host string // directories as the container sees them
 	Scratch              string // for files that need not outlive the pod
 	Volume               string // "" on route sameNode: Target is the claim itself
+	Claimed              string // route sameNode: the volume that Target must be
 	FromVolume, FromDir  string // route snapshot: a volume to mount at Source, and the home's directory on it
 	Final                bool   // copy: nothing changes the source any more
 	Ahead                bool   // copy, final: it does still; catch up, and be told when it does not
@@ -66,6 +67,7 @@ func (a *moverArgs) flags() *flag.FlagSet {
 	f.StringVar(&a.Host, "host", a.Host, "the node's root file system")
 	f.StringVar(&a.Scratch, "scratch", a.Scratch, "directory for files that need not last")
 	f.StringVar(&a.Volume, "volume", a.Volume, "volume to find, format and mount")
+	f.StringVar(&a.Claimed, "claimed", a.Claimed, "volume that the target must be, which is mounted there already")
 	f.StringVar(&a.FromVolume, "from-volume", a.FromVolume, "volume made from a snapshot, that has the home")
 	f.StringVar(&a.FromDir, "from-dir", a.FromDir, "directory of the home on it")
 	f.BoolVar(&a.Final, "final", a.Final, "the source does not change any more")

@@ -11,7 +11,10 @@ import (
 // mountTarget makes the target ready to be written to and returns how to let go of it. On route sameNode the claim is there already.
 func mountTarget(ctx context.Context, dev device.Devices, a moverArgs, log *slog.Logger) (root string, release func() error, err error) {
 	if a.Volume == "" {
-		return a.Target, func() error { return nil }, nil
+		if a.Claimed != "" {
+			err = dev.Mounted(a.Claimed, a.Target, a.Scratch)
+		}
+		return a.Target, func() error { return nil }, err
 	}
 	find, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()

@@ -64,11 +64,14 @@ func (m *mission) dropOne(ctx context.Context, n newClaim) error {
 	defer cancel()
 	detail := ""
 	err := kube.Await(wait, 2*time.Second, func(ctx context.Context) (bool, error) {
-		var err error
-		if detail, err = m.target.ClaimHolder(ctx, n.claim.Namespace, n.claim.Name, n.volume.Name); detail != "" {
+		now, err := m.target.ClaimHolder(ctx, n.claim.Namespace, n.claim.Name, n.volume.Name)
+		if err != nil {
+			return false, err
+		}
+		if detail = now; detail != "" {
 			m.say(detail)
 		}
-		return detail == "", err
+		return detail == "", nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return &steps.Error{Code: "VolumeHeld", Category: steps.Partial, Retryable: true,

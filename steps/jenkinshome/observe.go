@@ -253,7 +253,7 @@ func (m *mission) mayRunMover(ctx context.Context) error {
 	switch level := ns.Labels["pod-security.kubernetes.io/enforce"]; level {
 	case "baseline", "restricted":
 		return &steps.Error{Code: "PodSecurity", Category: steps.Precondition,
-			Message: fmt.Sprintf("namespace %s enforces pod security %q; the mover must be privileged to mount the volume on the node", ns.Name, level),
+			Message: fmt.Sprintf("namespace %s enforces pod security %q; a mover reads all files of the home on the node, and on route attach mounts the volume there: that is privileged", ns.Name, level),
 			Hints:   []string{"kubectl label namespace " + ns.Name + " pod-security.kubernetes.io/enforce=privileged --overwrite   (put it back after the move)"}}
 	}
 	return nil

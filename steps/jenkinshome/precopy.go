@@ -103,6 +103,7 @@ func (p precopyStep) Preflight(ctx context.Context, env steps.Env, s PrecopySpec
 	if err != nil {
 		return err
 	}
+	m.early = true
 	if s.Volume != "" && !env.Unknown("volume") {
 		state, w, err := m.observe(ctx, RunPrecopy)
 		if err != nil {
@@ -147,6 +148,7 @@ func (p precopyStep) Plan(ctx context.Context, env steps.Env, s PrecopySpec) (st
 	if err != nil {
 		return steps.Plan[PrecopyOutputs]{}, err
 	}
+	m.early = true
 	state, w, err := m.observe(ctx, RunPrecopy)
 	if err != nil {
 		return steps.Plan[PrecopyOutputs]{}, err

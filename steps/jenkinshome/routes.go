@@ -29,7 +29,9 @@ type option struct {
 
 // ground is what the choice of a route rests on. Each error says why a route cannot be taken.
 type ground struct {
-	Claim    string // target claim in the source cluster
+	Claim    string // target claim in the source cluster, "" where there is none
+	SameNode error
+	ToCome   bool   // the claim is made by a stage that has not run yet
 	Node     string // that runs Jenkins
 	Instance string // EC2 instance of it
 	Attach   error
@@ -42,14 +44,18 @@ type ground struct {
 // weigh says of every route whether it can be taken and why. It is pure.
 func weigh(g ground) []option {
 	out := []option{
-		{Route: routeSameNode, Why: fmt.Sprintf("home and claim %s are in one cluster: a mover on node %s mounts both", g.Claim, g.Node)},
+		{Route: routeSameNode, Err: g.SameNode, Why: fmt.Sprintf("home and claim %s are in one cluster: a mover on node %s mounts both", g.Claim, g.Node)},
 		{Route: routeAttach, Err: g.Attach, Why: fmt.Sprintf("the old node %s is the EC2 instance %s in the volume's zone: the volume is attached to it, no data goes over the network", g.Node, g.Instance)},
 		{Route: routeSnapshot, Err: g.Snapshot, Why: fmt.Sprintf("the home is on %s: node %s in the volume's zone copies from snapshots of it, the old node is left alone", g.Disk, g.Worker)},
 		{Route: routeStream, Err: g.Stream, Why: fmt.Sprintf("a mover on the old node %s serves the home to one%s, which writes to the volume; pipectl carries what they say, encrypted, between both", g.Node, onWorker(g.Worker))},
 	}
-	if g.Claim == "" {
+	switch {
+	case g.Claim != "":
+	case g.ToCome:
+		out[0].Why = fmt.Sprintf("home and the claim that is to be made of the volume are in one cluster: a mover on node %s mounts both", g.Node)
+	default:
 		out[0].Err = &steps.Error{Code: "NoClaim", Category: steps.Precondition, Message: "no claim of the source cluster is bound to the volume",
-			Hints: []string{"name it by `claim` where there is one"}}
+			Hints: []string{"attach-volume makes one, before this stage"}}
 	}
 	return out
 }
@@ -129,6 +135,10 @@ func (m *mission) route(ctx context.Context) error {
 	if before := m.vol.Tags[tagRoute]; before != "" && asked == routeAuto {
 		asked = before
 	}
+	if m.move.VolumeID != "" && m.home.Disk == m.move.VolumeID {
+		return &steps.Error{Code: "HomeIsThere", Category: steps.Precondition, Message: "the home is on the data volume " + m.home.Disk + " already: source and target are one",
+			Hints: []string{"there is nothing to move; or correct `volume`"}}
+	}
 	g, err := m.ground(ctx, asked)
 	if err != nil {
 		return err
@@ -142,6 +152,9 @@ func (m *mission) route(ctx context.Context) error {
 		return err
 	}
 	m.move.Route = o.Route
+	if o.Route == routeSameNode && g.Claim != "" {
+		m.move.Claim = g.Claim
+	}
 	if copiesElsewhere(o.Route) {
 		m.move.Source.InstanceID, m.move.Source.Node = m.disk.Instance, m.disk.Node
 	}
@@ -150,7 +163,15 @@ func (m *mission) route(ctx context.Context) error {
 
 // ground looks at what a route may rest on. Where the volume can be attached nobody asks for more: a snapshot's cluster need not answer.
 func (m *mission) ground(ctx context.Context, asked string) (ground, error) {
-	g := ground{Claim: m.move.Claim, Node: m.home.Node.Name, Instance: m.home.Instance}
+	g := ground{Node: m.home.Node.Name, Instance: m.home.Instance}
+	if err := m.mayRunMover(ctx); err != nil {
+		return g, err
+	}
+	var err error
+	if g.Claim, g.SameNode, err = m.ownClaim(ctx); err != nil {
+		return g, err
+	}
+	g.ToCome = m.early && g.Claim == "" && asked == routeSameNode
 	g.Attach = m.attachable(ctx)
 	if cannotTell(g.Attach) {
 		return g, g.Attach
@@ -210,5 +231,5 @@ func (m *mission) attachable(ctx context.Context) error {
 			return err
 		}
 	}
-	return m.mayRunMover(ctx)
+	return nil
 }

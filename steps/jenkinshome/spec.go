@@ -15,7 +15,7 @@ type PrecopySpec struct {
 	Volume  string            `yaml:"volume" json:"volume" jsonschema:"required,pattern=^vol-[0-9a-f]+$" jsonschema_description:"id of the EBS volume that the home moves to"`
 	Region  string            `yaml:"region,omitempty" json:"region,omitempty" jsonschema_description:"region of the volume; default: the pipeline's"`
 	Route   string            `yaml:"route,omitempty" json:"route,omitempty" jsonschema:"enum=auto,enum=attach,enum=sameNode,enum=snapshot,enum=stream,default=auto" jsonschema_description:"attach: the volume is attached to the old EC2 node by API; sameNode: source and target are claims of one cluster; snapshot: another node copies from EBS snapshots of the disk that has the home; stream: a mover beside Jenkins sends the home, encrypted, through pipectl to one in the zone of the volume, for sources outside of EC2; auto takes the first of sameNode, attach, snapshot and stream that can be taken, and the plan says why"`
-	Claim   string            `yaml:"claim,omitempty" json:"claim,omitempty" jsonschema_description:"route sameNode: claim in the source namespace that is bound to the volume"`
+	Claim   string            `yaml:"claim,omitempty" json:"claim,omitempty" jsonschema_description:"route sameNode: claim in the source namespace that is bound to the volume; default: the one that is found there"`
 	Copier  *steps.ClusterRef `yaml:"copyCluster,omitempty" json:"copyCluster,omitempty" jsonschema_description:"routes snapshot and stream: a cluster with a node in the volume's zone, where the copy runs; default: the source cluster"`
 	Exclude Exclude           `yaml:"exclude,omitempty" json:"exclude,omitempty" jsonschema_description:"what is not copied"`
 	FSGroup *int64            `yaml:"fsGroup,omitempty" json:"fsGroup,omitempty" jsonschema:"default=1000,minimum=0" jsonschema_description:"group that the home's root gets, so that the new pod's fsGroup starts no recursive chown"`
@@ -56,9 +56,6 @@ func (e Exclude) patterns() []string {
 // Validate checks what tags cannot say.
 func (s *PrecopySpec) Validate() []spec.Problem {
 	ps := checkJenkins("from", s.From.Cluster, s.From.Namespace, s.From.Workload)
-	if (s.Route == "sameNode") && s.Claim == "" {
-		ps = append(ps, spec.Problem{Path: "claim", Message: "is required by route sameNode"})
-	}
 	if s.Claim != "" && (s.Route == "attach" || copiesElsewhere(s.Route)) {
 		ps = append(ps, spec.Problem{Path: "claim", Message: "route " + s.Route + " takes no claim", Hint: "leave it out, or use route sameNode"})
 	}

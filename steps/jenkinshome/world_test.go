@@ -53,16 +53,17 @@ type stage struct {
 	log      bytes.Buffer
 	logMu    sync.Mutex
 
-	mu       sync.Mutex
-	kill     func(moverLog string) bool // whether a mover dies with this line of its log
-	running  sync.WaitGroup
-	cancels  map[string]context.CancelFunc // of running mover pods
-	podStays bool                          // of the old Jenkins, when it is scaled to 0
-	noMover  bool                          // pods stay pending
-	events   int                           // of all orchestrators
-	crashAt  int                           // which of them ends its orchestrator by crash
-	crash    func()
-	notes    []string
+	mu        sync.Mutex
+	kill      func(moverLog string) bool // whether a mover dies with this line of its log
+	running   sync.WaitGroup
+	cancels   map[string]context.CancelFunc // of running mover pods
+	podStays  bool                          // of the old Jenkins, when it is scaled to 0
+	unmounted bool                          // a claim's directory is the node's own
+	noMover   bool                          // pods stay pending
+	events    int                           // of all orchestrators
+	crashAt   int                           // which of them ends its orchestrator by crash
+	crash     func()
+	notes     []string
 
 	attachedTo []string       // instances, in order
 	onCall     func(emu.Call) // sees every call to AWS

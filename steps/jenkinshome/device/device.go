@@ -25,6 +25,9 @@ type Devices interface {
 	Format(ctx context.Context, path string) error
 	// Mount makes the file system readable and writable and returns the directory that it can be seen at; dir is where to mount it.
 	Mount(path, dir string) (root string, err error)
+	// Mounted makes sure that dir, which somebody else has mounted, is the volume: not the node's own disk, which beside is on, nor another
+	// volume where the device tells.
+	Mounted(volumeID, dir, beside string) error
 	// Grow makes an ext4 file system that is not mounted as large as its device. Sizes are in bytes; equal ones mean that it was so already.
 	Grow(ctx context.Context, path string) (before, after int64, err error)
 	// GrowMounted does the same for an xfs file system, once it is mounted at root.
@@ -67,6 +70,11 @@ func holdsDirectory(root, inside string) bool {
 func noDirectory(path, inside string) error {
 	return &steps.Error{Code: "HomeNotOnDisk", Category: steps.Precondition, Message: path + ": no file system on it has the directory /" + inside,
 		Hints: []string{"the home may lie on another disk than the node's root, or be reached by a symbolic link; use route attach"}}
+}
+
+func notTheVolume(volumeID, dir, why string) error {
+	return &steps.Error{Code: "NotTheVolume", Category: steps.Precondition, Message: dir + ": is not volume " + volumeID + ": " + why,
+		Hints: []string{"see the events of the pod, and what its claim is bound to; nothing was written"}}
 }
 
 func notBlank(path, holds string) error {

@@ -15,6 +15,7 @@ func (system) Find(context.Context, string) (string, error) { return "", errUnsu
 func (system) Holds(string) (string, error)                 { return "", errUnsupported }
 func (system) Format(context.Context, string) error         { return errUnsupported }
 func (system) Mount(string, string) (string, error)         { return "", errUnsupported }
+func (system) Mounted(string, string, string) error         { return errUnsupported }
 func (system) View(string, string, string) (string, error)  { return "", errUnsupported }
 func (system) Unmount(string) error                         { return errUnsupported }
 func (system) Grow(context.Context, string) (before, after int64, err error) {

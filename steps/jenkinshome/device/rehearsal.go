@@ -66,6 +66,21 @@ func (r rehearsal) Mount(path, _ string) (string, error) {
 	return root, nil
 }
 
+// Mounted knows a volume by where its link leads.
+func (r rehearsal) Mounted(volumeID, dir, _ string) error {
+	want, err := filepath.EvalSymlinks(filepath.Join(r.dir, volumeID, "fs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return notTheVolume(volumeID, dir, "it is not attached")
+	}
+	if err != nil {
+		return err
+	}
+	if have, err := filepath.EvalSymlinks(dir); err != nil || have != want {
+		return errors.Join(err, notTheVolume(volumeID, dir, "another one is mounted there"))
+	}
+	return nil
+}
+
 // Grow has nothing to do: directories have no size of their own.
 func (rehearsal) Grow(context.Context, string) (before, after int64, err error) { return 0, 0, nil }
 

@@ -105,6 +105,35 @@ func (s system) Mount(path, dir string) (string, error) {
 	return s.mount(path, dir, unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOATIME)
 }
 
+// Mounted compares file systems, and serial numbers where a pod can read them.
+func (s system) Mounted(volumeID, dir, beside string) error {
+	var at, own unix.Stat_t
+	if err := unix.Stat(dir, &at); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if err := unix.Stat(beside, &own); err != nil {
+		return fmt.Errorf("%s: %w", beside, err)
+	}
+	if at.Dev == own.Dev {
+		return notTheVolume(volumeID, dir, "nothing is mounted there, it is on the node's own disk")
+	}
+	block := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(at.Dev), unix.Minor(at.Dev))
+	for _, of := range []string{block, filepath.Join(block, "..")} { // the disk, or the one of the partition
+		if serial, err := os.ReadFile(filepath.Join(of, "device", "serial")); err == nil {
+			return serves(volumeID, dir, strings.TrimSpace(string(serial)))
+		}
+	}
+	return nil
+}
+
+// serves judges the serial number of a device: that of an EBS volume is its id without the dash.
+func serves(volumeID, dir, serial string) error {
+	if strings.HasPrefix(serial, "vol") && serial != strings.ReplaceAll(volumeID, "-", "") {
+		return notTheVolume(volumeID, dir, "its device is "+serial)
+	}
+	return nil
+}
+
 // View tries the device and then its partitions: a node's root disk has several.
 func (s system) View(path, dir, inside string) (string, error) {
 	for _, disk := range append([]string{path}, s.partitions(path)...) {
