@@ -187,6 +187,7 @@ func TestANewJenkinsThatDiffersIsTurnedBack(t *testing.T) {
 		"a job is missing":           {func(s *stage) { delete(s.fresh.Jobs, "a") }, "job a is missing"},
 		"a plugin failed":            {func(s *stage) { s.fresh.Broken = []string{"git"} }, "plugin git failed to load"},
 		"it never comes up":          {func(s *stage) { s.fresh.Loading = true }, "did not answer within 5m0s (loading)"},
+		"its pod is not started":     {func(s *stage) { s.new.remove(newPod); s.new.remove(newAttach) }, "has no running pod"},
 		"the build numbers are gone": {func(s *stage) { s.fresh.Jobs["f/b"] = []int{0, 1} }, "job f/b: last build is 0, was 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -201,7 +202,8 @@ func TestANewJenkinsThatDiffersIsTurnedBack(t *testing.T) {
 				s.startNew()
 				c.set(s)
 				_, err = s.verify(t.Context(), pre.Move)
-				if code(err) != "JenkinsDiffers" || !strings.Contains(err.Error(), c.says) || steps.Classify(err).Category.ExitCode() != 18 {
+				if code(err) != "JenkinsDiffers" || !strings.Contains(err.Error(), c.says) || steps.Classify(err).Category.ExitCode() != 18 ||
+					!strings.Contains(err.Error(), "builds that the new one made are lost") {
 					t.Errorf("got %v", err)
 				}
 				if s.state() != Precopied || !s.oldRuns() || s.newRuns() {

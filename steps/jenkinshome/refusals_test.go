@@ -32,6 +32,12 @@ func TestRefusedBeforeAnythingIsTouched(t *testing.T) {
 				sub(sub(o, "metadata"), "labels")["pod-security.kubernetes.io/enforce"] = "restricted"
 			})
 		}, "PodSecurity"},
+		"one that admits none on another route either": {func(_ *testing.T, s *stage, p *PrecopySpec) {
+			p.Route = routeSnapshot
+			s.old.edit(oldNS, func(o map[string]any) {
+				sub(sub(o, "metadata"), "labels")["pod-security.kubernetes.io/enforce"] = "baseline"
+			})
+		}, "PodSecurity"},
 		"a home on an emptyDir":         {func(_ *testing.T, s *stage, _ *PrecopySpec) { s.editPod(`{volumes: [{name: home, emptyDir: {}}]}`) }, "HomeIsEmptyDir"},
 		"a home on no volume":           {func(_ *testing.T, s *stage, p *PrecopySpec) { p.From.Home = "/srv/jenkins" }, "HomeNotOnVolume"},
 		"a second volume in the home":   {func(_ *testing.T, s *stage, _ *PrecopySpec) { s.editPod(nestedPod) }, "NestedMounts"},
