@@ -34,6 +34,10 @@ func (m *mission) observeTarget(ctx context.Context, w *World) error {
 	}
 	life, err := lifeOf(ctx, m.target, m.newWorkload())
 	if err == nil {
+		m.same, err = m.inPlace(ctx)
+		w.OnDiff = w.OnDiff && !m.same
+	}
+	if err == nil {
 		var claims []newClaim
 		claims, err = m.newClaims(ctx)
 		w.Claim = len(claims) > 0
@@ -45,6 +49,22 @@ func (m *mission) observeTarget(ctx context.Context, w *World) error {
 	w.New = life
 	return err
 }
+
+// inPlace says whether the new Jenkins is the old workload: somebody gave that the claim in place of its former volume. Nobody but its owner,
+// such as Git, can then give it the former one again, without which there is no old Jenkins to go back to.
+func (m *mission) inPlace(ctx context.Context) (bool, error) {
+	uid, workload, _ := parseSource(m.vol.Tags[tagSource])
+	if m.verify.Namespace+"/"+m.verify.Workload != workload {
+		return false, nil
+	}
+	now, err := clusterUID(ctx, m.target)
+	return now == uid, err
+}
+
+const backInPlace = "it is the workload that was moved: nothing was turned back, for that it needs its former volume again"
+
+var whyInPlace = refusal("SameWorkload", steps.Precondition, "the new Jenkins is the workload that was moved: pipectl cannot give it its former volume again",
+	"scale it to 0, put its former volume back, in Git too, then scale it up: its home is as it was when it stopped")
 
 func (m *mission) newWorkload() kube.Workload {
 	return workloadOf(m.verify.Namespace, m.verify.Workload)
@@ -90,8 +110,10 @@ func (m *mission) compare(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	if err := m.tellOfTwo(ctx); err != nil {
-		return err
+	if !m.same {
+		if err := m.tellOfTwo(ctx); err != nil {
+			return err
+		}
 	}
 	m.check = Equal
 	if m.diffs > 0 {

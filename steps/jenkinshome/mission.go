@@ -43,6 +43,7 @@ type mission struct {
 	room   string // what to tell of the room for Jenkins in the new cluster; "": nothing
 	after  jenkins.Inventory
 	target *kube.Client
+	same   bool // the new Jenkins is the workload that was moved, with another volume
 
 	cutHere  bool // this run has started, joined or ended a critical section
 	backHere bool // this run has begun to roll back
@@ -83,7 +84,14 @@ func (m *mission) run(ctx context.Context, v Verb) error {
 			}
 			return d.Why
 		case Report:
+			if m.same {
+				return m.different("; " + backInPlace)
+			}
 			return m.different("")
+		case TurnBack:
+			if m.same {
+				return whyInPlace
+			}
 		}
 		if !alone && m.source != nil && d.Do != Compare && d.Do != Accept && d.Do != Abort { // asking is safe beside another mover
 			if ctx, release, err = m.alone(ctx, release); err != nil {
