@@ -4,23 +4,17 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"pipectl.dev/steps"
 )
@@ -40,31 +34,21 @@ type reply struct {
 
 // call makes a request, again where that may help. Its errors look like those of the SDK's clients.
 func (b *Bucket) call(ctx context.Context, c call) (*reply, error) {
-	for attempt := 1; ; attempt++ {
-		a, err := b.once(ctx, c)
-		if err == nil {
-			return a, nil
-		}
-		err = &smithy.OperationError{ServiceID: "S3", OperationName: c.name, Err: err}
-		if elsewhere := regionOf(err); elsewhere != "" && elsewhere != *b.region.Load() && attempt == 1 {
+	var out *reply
+	moved := false
+	err := persist(ctx, b.retryer, func() (err error) {
+		out, err = b.once(ctx, c)
+		if elsewhere := regionOf(err); elsewhere != "" && elsewhere != *b.region.Load() && !moved {
+			moved = true
 			b.region.Store(&elsewhere)
-			continue
+			out, err = b.once(ctx, c)
 		}
-		if attempt >= b.retryer.MaxAttempts() || ctx.Err() != nil || !b.retryer.IsErrorRetryable(err) {
-			return nil, err
+		if err != nil {
+			err = &smithy.OperationError{ServiceID: "S3", OperationName: c.name, Err: err}
 		}
-		pause, delayErr := b.retryer.RetryDelay(attempt, err)
-		if delayErr != nil {
-			return nil, err
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil, err
-		case <-t.C:
-		}
-	}
+		return err
+	})
+	return out, err
 }
 
 func (b *Bucket) once(ctx context.Context, c call) (*reply, error) {
@@ -72,18 +56,9 @@ func (b *Bucket) once(ctx context.Context, c call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	var client aws.HTTPClient = http.DefaultClient
-	if b.cfg.HTTPClient != nil {
-		client = b.cfg.HTTPClient
-	}
-	resp, err := client.Do(req)
+	resp, body, err := exchange(b.cfg, req, MaxObject)
 	if err != nil {
-		return nil, &smithyhttp.RequestSendError{Err: err}
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxObject+1))
-	if err != nil {
-		return nil, &smithyhttp.RequestSendError{Err: err}
+		return nil, err
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return nil, refusal(resp, body)
@@ -109,18 +84,7 @@ func (b *Bucket) request(ctx context.Context, c call) (*http.Request, error) {
 	for k, v := range c.header {
 		req.Header[k] = v
 	}
-	if b.cfg.Credentials == nil {
-		return nil, &smithy.GenericAPIError{Code: "MissingAuthenticationToken", Message: "get credentials: there are none"}
-	}
-	keys, err := b.cfg.Credentials.Retrieve(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("get credentials: %w", err)
-	}
-	sum := sha256.Sum256(c.body)
-	digest := hex.EncodeToString(sum[:])
-	req.Header.Set("X-Amz-Content-Sha256", digest)
-	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
-	return req, signer.SignHTTP(ctx, keys, req, digest, "s3", *b.region.Load(), time.Now())
+	return req, sign(ctx, b.cfg, req, c.body, "s3", *b.region.Load(), func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
 }
 
 // address is the URL of an object. A given endpoint (another S3, a rehearsal) takes the bucket in the path, and so does a name with dots,
@@ -188,16 +152,10 @@ func refusal(resp *http.Response, body []byte) error {
 		doc.Code = map[int]string{http.StatusNotFound: "NoSuchKey", http.StatusPreconditionFailed: "PreconditionFailed", http.StatusForbidden: "AccessDenied"}[resp.StatusCode]
 		doc.Code, doc.Message = cmp.Or(doc.Code, "HTTP"+fmt.Sprint(resp.StatusCode)), http.StatusText(resp.StatusCode)
 	}
-	api := smithy.GenericAPIError{Code: doc.Code, Message: doc.Message, Fault: smithy.FaultClient}
-	if resp.StatusCode >= http.StatusInternalServerError {
-		api.Fault = smithy.FaultServer
-	}
+	api := smithy.GenericAPIError{Code: doc.Code, Message: doc.Message, Fault: fault(resp.StatusCode)}
 	var inner error = &api
 	if region := cmp.Or(resp.Header.Get("X-Amz-Bucket-Region"), doc.Region); region != "" {
 		inner = &wrongRegion{api, region}
 	}
-	return &awshttp.ResponseError{
-		ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: resp}, Err: inner},
-		RequestID:     resp.Header.Get("X-Amz-Request-Id"),
-	}
+	return refused(resp, inner)
 }

@@ -93,6 +93,8 @@ func (s *Session) resourceOf(who Caller, action string) string {
 		return arn + ":" + who.Account + ":role/*"
 	case service == "logs":
 		return arn + s.Region + ":" + who.Account + ":log-group:*"
+	case service == "eks-auth":
+		return "arn:" + who.Partition + ":eks:" + s.Region + ":" + who.Account + ":cluster/*"
 	case service == "eks":
 		return arn + s.Region + ":" + who.Account + ":" + eksKind(name) + "/*"
 	default:

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
@@ -55,10 +56,26 @@ func (w *World) Kube(cluster string, objects ...runtime.Object) *Kube {
 			return true, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "serviceaccounts"}, account)
 		}
 		req := create.Object.(*authv1.TokenRequest)
+		if bound := req.Spec.BoundObjectRef; bound != nil {
+			token, err := k.podToken(a.GetNamespace(), account, req.Spec.Audiences[0], bound)
+			return true, &authv1.TokenRequest{Status: authv1.TokenRequestStatus{Token: token}}, err
+		}
 		token, err := w.stand.Token(cluster, a.GetNamespace(), account, req.Spec.Audiences[0])
 		return true, &authv1.TokenRequest{Status: authv1.TokenRequestStatus{Token: token}}, err
 	})
 	return k
+}
+
+// podToken is a token that is bound to a pod, which must be there and have the service account, as the API server wants it.
+func (k *Kube) podToken(namespace, account, audience string, bound *authv1.BoundObjectReference) (string, error) {
+	o, err := k.Tracker().Get(schema.GroupVersionResource{Version: "v1", Resource: "pods"}, namespace, bound.Name)
+	if err != nil {
+		return "", err
+	}
+	if p, ok := o.(*corev1.Pod); !ok || bound.Kind != "Pod" || p.UID != bound.UID || p.Spec.ServiceAccountName != account {
+		return "", apierrors.NewBadRequest("cannot bind token for serviceaccount " + account + " to pod " + bound.Name)
+	}
+	return k.world.stand.PodToken(k.name, namespace, account, audience, bound.Name, string(bound.UID))
 }
 
 // Open is the kube.Opener that knows only this cluster.
@@ -114,4 +131,10 @@ func (k *Kube) Asked(path string) int {
 // Node is a node that can run pods.
 func Node(name string) *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
+}
+
+// Pod is a pod of a service account that runs.
+func Pod(namespace, name, account string) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID("uid-" + name)}, Spec: corev1.PodSpec{ServiceAccountName: account},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning}}
 }

@@ -56,7 +56,7 @@ func (c *Cloud) named(req *request, n need) []string {
 	switch {
 	case n.fresh && n.param == "":
 		return []string{"*"}
-	case req.service == "eks":
+	case req.service == "eks" || req.service == "eks-auth":
 		name := req.vars["name"]
 		if n.param == "name" && name == "" {
 			name = text(req.body, "name")
@@ -179,6 +179,9 @@ func (c *Cloud) arnOf(service, kind, name string) string {
 			kind = m.kind
 		}
 	}
+	if service == "eks-auth" { // has no resources of its own
+		service = "eks"
+	}
 	return c.arn(iamService(service), kind+"/"+name)
 }
 
@@ -214,7 +217,7 @@ func (c *Cloud) ownTags(service, kind, name string) map[string]string {
 		if g := c.logs[strings.TrimPrefix(name, c.logARN(""))]; g != nil {
 			return g.tags
 		}
-	case "eks":
+	case "eks", "eks-auth":
 		if kind == "" {
 			tags, _ := c.tagsOf(name)
 			return tags

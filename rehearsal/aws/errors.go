@@ -45,7 +45,7 @@ const (
 )
 
 var protocols = map[string]protocol{
-	"ec2": ec2Query, "iam": awsQuery, "sts": awsQuery, "eks": restJSON, "ssm": json11, "servicequotas": json11, "logs": json11, "kms": json11, "elb": awsQuery, "elbv2": awsQuery, "s3": restXML,
+	"ec2": ec2Query, "iam": awsQuery, "sts": awsQuery, "eks": restJSON, "eks-auth": restJSON, "ssm": json11, "servicequotas": json11, "logs": json11, "kms": json11, "elb": awsQuery, "elbv2": awsQuery, "s3": restXML,
 }
 
 var xmlns = map[string]string{

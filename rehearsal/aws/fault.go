@@ -158,7 +158,7 @@ func faultError(kind string, req *request) error {
 		return fail("ThrottlingException", "Rate exceeded")
 	case "500":
 		code := map[string]string{"ec2": "InternalError", "iam": "ServiceFailure", "sts": "InternalFailure",
-			"eks": "ServerException", "ssm": "InternalServerError", "servicequotas": "ServiceException", "s3": "InternalError",
+			"eks": "ServerException", "eks-auth": "InternalServerException", "ssm": "InternalServerError", "servicequotas": "ServiceException", "s3": "InternalError",
 			"elb": "InternalFailure", "elbv2": "InternalFailure", "logs": "ServiceUnavailableException", "kms": "KMSInternalException"}[req.service]
 		return failStatus(500, code, "An internal error has occurred. Retry your query.")
 	case "access-denied":

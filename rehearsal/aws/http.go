@@ -248,7 +248,7 @@ func parse(r *http.Request, raw []byte, sig *signature) (*request, error) {
 	if req.service == "" {
 		req.service = serviceOfHost(r.Host)
 	}
-	if req.service == "eks" {
+	if req.service == "eks" || req.service == "eks-auth" {
 		routeEKS(req, r)
 		return req, parseBody(req, raw)
 	}

@@ -21,7 +21,7 @@ var operations map[string]map[string]operation
 // The operations look themselves up, so a plain initial value would be a cycle.
 func init() { //nolint:gochecknoinits // see above
 	operations = map[string]map[string]operation{
-		"ec2": {}, "iam": {}, "sts": {}, "eks": {}, "ssm": {}, "servicequotas": {}, "elb": {}, "elbv2": {}, "logs": {}, "kms": {}, "s3": {},
+		"ec2": {}, "iam": {}, "sts": {}, "eks": {}, "ssm": {}, "servicequotas": {}, "elb": {}, "elbv2": {}, "logs": {}, "kms": {}, "s3": {}, "eks-auth": {},
 	}
 	for service, tables := range map[string][]map[string]operation{
 		"ec2": {vpcOperations, gatewayOperations, routeOperations, groupOperations, interfaceOperations, templateOperations,
@@ -29,6 +29,7 @@ func init() { //nolint:gochecknoinits // see above
 		"iam":           {roleOperations, rolePolicyOperations, providerOperations, iamOtherOperations},
 		"sts":           {stsOperations},
 		"eks":           {clusterOperations, nodegroupOperations, addonOperations, accessOperations, podIdentityOperations, eksTagOperations},
+		"eks-auth":      {podSessionOperations},
 		"ssm":           {parameterOperations},
 		"elb":           {classicOperations},
 		"elbv2":         {balancerOperations},
@@ -72,7 +73,7 @@ func require(req *request, need []string) error {
 		default:
 			if req.body[name] == nil && req.vars[name] == "" {
 				code := "ValidationException"
-				if req.service == "eks" {
+				if strings.HasPrefix(req.service, "eks") {
 					code = "InvalidParameterException"
 				}
 				return fail(code, "1 validation error detected: Value null at '%s' failed to satisfy constraint: Member must not be null", name)

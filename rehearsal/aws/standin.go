@@ -153,6 +153,17 @@ func (s *StandIn) Token(cluster, namespace, account, audience string) (string, e
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix()})
 }
 
+// PodToken is a Token that is bound to a pod.
+func (s *StandIn) PodToken(cluster, namespace, account, audience, pod, uid string) (string, error) {
+	s.mu.Lock()
+	issuer := s.issuers[cluster]
+	s.mu.Unlock()
+	now := time.Now()
+	return s.Sign(map[string]any{"iss": issuer, "sub": "system:serviceaccount:" + namespace + ":" + account, "aud": []string{audience},
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(), "kubernetes.io": map[string]any{
+			"namespace": namespace, "serviceaccount": map[string]any{"name": account}, "pod": map[string]any{"name": pod, "uid": uid}}})
+}
+
 // Sign makes an RS256 token of any claims.
 func (s *StandIn) Sign(claims map[string]any) (string, error) {
 	k, err := s.signer()

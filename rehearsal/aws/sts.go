@@ -32,11 +32,15 @@ func (c *Cloud) issue(req *request, r *role) (*AccessKey, error) {
 	if err != nil || seconds < 900 || seconds > r.session {
 		return nil, fail("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
+	return c.newSession(r, req.form.Get("RoleSessionName"), time.Duration(seconds)*time.Second), nil
+}
+
+func (c *Cloud) newSession(r *role, name string, lasts time.Duration) *AccessKey {
 	k := &AccessKey{ID: "ASIA" + strings.ToUpper(c.hex(16)), Secret: base64.StdEncoding.EncodeToString([]byte(c.hex(30))), Token: "IQoJ" + c.hex(60),
-		Principal: c.inPartition("sts") + ":" + c.opt.Account + ":assumed-role/" + r.name + "/" + req.form.Get("RoleSessionName"),
-		Expires:   time.Now().Add(time.Duration(seconds) * time.Second)}
+		Principal: c.inPartition("sts") + ":" + c.opt.Account + ":assumed-role/" + r.name + "/" + name,
+		Expires:   time.Now().Add(lasts)}
 	c.access[k.ID] = k
-	return k, nil
+	return k
 }
 
 func sessionNodes(r *role, k *AccessKey, more ...node) []node {
@@ -100,9 +104,14 @@ type webToken struct {
 	Subject  string    `json:"sub"`
 	Audience oneOrMany `json:"aud"`
 	Expires  float64   `json:"exp"`
-	kid      string
-	signed   string
-	value    []byte
+	Bound    struct {
+		Namespace      string                      `json:"namespace"`
+		Pod            *struct{ Name, UID string } `json:"pod"`
+		ServiceAccount struct{ Name string }       `json:"serviceaccount"`
+	} `json:"kubernetes.io"`
+	kid    string
+	signed string
+	value  []byte
 }
 
 func readToken(s string) (*webToken, string, error) {

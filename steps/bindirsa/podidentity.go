@@ -63,17 +63,22 @@ func (s *state) oursOf(a association) bool {
 	return cloud.Ours(a.tags, s.owner, kindAssociation, s.associationName(a.namespace, a.account))
 }
 
+// associationOf is what EKS keeps of a service account, as far as the reader has not seen it yet.
+func (s *state) associationOf(ctx context.Context, reader string, a ServiceAccount) (association, bool, error) {
+	all, err := s.associations.Get(ctx, reader)
+	for _, x := range all {
+		if x.namespace == a.Namespace && x.account == a.Name {
+			return x, true, err
+		}
+	}
+	return association{}, false, err
+}
+
 // associated is the association of one service account.
 func (s *state) associated(a ServiceAccount, needs []string) resource {
 	name, cluster := s.associationName(a.Namespace, a.Name), s.spec.Cluster.EKS.Name
 	find := func(ctx context.Context, reader string) (association, bool, error) {
-		all, err := s.associations.Get(ctx, reader)
-		for _, x := range all {
-			if x.namespace == a.Namespace && x.account == a.Name {
-				return x, true, err
-			}
-		}
-		return association{}, false, err
+		return s.associationOf(ctx, reader, a)
 	}
 	return resource{
 		Kind: kindAssociation, Name: name, Needs: needs,

@@ -25,7 +25,7 @@ var actions = []string{"eks:DescribeCluster", "iam:AttachRolePolicy", "iam:Creat
 	"iam:PutRolePermissionsBoundary", "iam:PutRolePolicy", "iam:TagRole", "iam:UpdateAssumeRolePolicy"}
 
 // podActions are what Pod Identity needs besides.
-var podActions = []string{"eks:CreatePodIdentityAssociation", "eks:DeletePodIdentityAssociation", "eks:DescribeAddon", "eks:DescribePodIdentityAssociation",
+var podActions = []string{"eks-auth:AssumeRoleForPodIdentity", "eks:CreatePodIdentityAssociation", "eks:DeletePodIdentityAssociation", "eks:DescribeAddon", "eks:DescribePodIdentityAssociation",
 	"eks:ListPodIdentityAssociations", "eks:TagResource", "eks:UpdatePodIdentityAssociation", "iam:PassRole"}
 
 // issuerActions are what publishing the issuer of a cluster that EKS does not run needs besides.

@@ -22,7 +22,7 @@ type Spec struct {
 	PolicyARNs          []string          `yaml:"policyArns,omitempty" json:"policyArns,omitempty" jsonschema_description:"managed policies of the role"`
 	InlinePolicies      map[string]string `yaml:"inlinePolicies,omitempty" json:"inlinePolicies,omitempty" jsonschema_description:"inline policies of the role, JSON documents by name"`
 	PermissionsBoundary string            `yaml:"permissionsBoundary,omitempty" json:"permissionsBoundary,omitempty" jsonschema:"pattern=^arn:" jsonschema_description:"ARN of the policy that bounds the role"`
-	PodIdentity         bool              `yaml:"podIdentity,omitempty" json:"podIdentity,omitempty" jsonschema_description:"bind by EKS Pod Identity and not by IRSA: the cluster needs the add-on eks-pod-identity-agent, and the binding is not proven by a token"`
+	PodIdentity         bool              `yaml:"podIdentity,omitempty" json:"podIdentity,omitempty" jsonschema_description:"bind by EKS Pod Identity and not by IRSA: the cluster needs the add-on eks-pod-identity-agent, and the binding is proven once a pod runs as the service account"`
 	Scan                bool              `yaml:"scan,omitempty" json:"scan,omitempty" jsonschema_description:"let plan tell which workloads and namespaces of the cluster still have annotations of kube2iam or kiam, and the stages to put in their place; nothing is changed"`
 	Restart             []string          `yaml:"restart,omitempty" json:"restart,omitempty" jsonschema_description:"workloads to restart when a service account changed, as namespace/deployment/name: pods get the role only when they start"`
 }

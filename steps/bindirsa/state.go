@@ -50,6 +50,7 @@ type state struct {
 	issuer string // without https://
 	down   bool
 
+	podsAll bool // what every service account gets by Pod Identity was proven
 	rekeyed bool // other keys were published: what was proven before says nothing any more
 
 	mu   sync.Mutex
@@ -122,7 +123,10 @@ func (s *state) outputs() Outputs {
 	if s.issuer != "" {
 		out.Issuer = "https://" + s.issuer
 	}
-	if !s.spec.PodIdentity && s.proven == s.digest() {
+	switch {
+	case s.spec.PodIdentity && s.podsAll:
+		out.Proof = &Proof{Audience: podService}
+	case !s.spec.PodIdentity && s.proven == s.digest():
 		out.Proof = &Proof{Audience: audience, Refused: s.foreigner().String()}
 	}
 	for _, a := range s.spec.ServiceAccounts {
@@ -183,7 +187,8 @@ func (s *state) list() owned.List[state] {
 	if s.spec.PodIdentity {
 		for _, a := range s.spec.ServiceAccounts {
 			r := s.associated(a, needs)
-			rs, last = append(rs, r), append(last, r.ID())
+			proof := s.podProof(a, []string{r.ID()})
+			rs, last = append(rs, r, proof), append(last, proof.ID())
 		}
 	} else {
 		r := s.proof(needs)

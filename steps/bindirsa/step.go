@@ -30,7 +30,7 @@ type Outputs struct {
 // Proof says that a real token of every service account got the role, and that one of a foreign service account did not.
 type Proof struct {
 	Audience string `json:"audience" jsonschema_description:"audience of the tokens"`
-	Refused  string `json:"refused" jsonschema_description:"the service account that was refused, as namespace/name"`
+	Refused  string `json:"refused,omitempty" jsonschema_description:"the service account that was refused, as namespace/name; missing with Pod Identity, which knows no patterns that could admit another"`
 }
 
 type step struct {
@@ -48,8 +48,8 @@ func New(aws cloud.Opener, k kube.Opener) steps.Definition {
 			"AssumeRoleWithWebIdentity, and a token of a foreign one must be refused. Statements that others wrote into the trust policy are told by " +
 			"plan and kept; the one that is ours, and any that admits tokens of this cluster alone, is put right, which moves a role to the new issuer " +
 			"when its cluster was made anew. With podIdentity EKS itself keeps the bindings (associations): the role trusts pods.eks.amazonaws.com, the cluster " +
-			"needs the add-on eks-pod-identity-agent (an earlier install-addon stage), and no proof by a token is given: AWS has the call for it " +
-			"(AssumeRoleForPodIdentity) made by the agent alone, with the token of a pod that runs, and there may be none yet. EKS tells a role and its tags for one " +
+			"needs the add-on eks-pod-identity-agent (an earlier install-addon stage). The proof is AssumeRoleForPodIdentity, as the agent on a node calls it, with a token " +
+			"that is bound to a pod: EKS takes no other. Where no pod runs as a service account yet, the run says so, and the next one after gives the proof. EKS tells a role and its tags for one " +
 			"association at a time, so a plan makes one read for each of the cluster." +
 			" A cluster that EKS does not run (kubeadm, kops, k3s) does as well: with `issuer`, its discovery document and keys are published to an S3 " +
 			"bucket and registered in IAM; see [the guide](../irsa-anywhere.md).",
@@ -101,6 +101,9 @@ func (st step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 	}
 	p := steps.Plan[Outputs]{Changes: changes, Forecast: steps.Forecast{Seconds: 15, Notes: append(s.notes, s.left...)}}
 	if err == nil && unchanged(changes) {
+		if s.podsAll, err = s.podsProven(ctx, func(string) {}); err != nil {
+			return p, err
+		}
 		out := s.outputs()
 		p.Outputs, p.Forecast.Seconds = &out, 0
 	}
@@ -134,7 +137,8 @@ func (st step) Apply(ctx context.Context, env steps.Env, sp Spec) (Outputs, erro
 	if err := s.list().Apply(ctx, s); err != nil {
 		return Outputs{}, err
 	}
-	return s.outputs(), nil
+	s.podsAll, err = s.podsProven(ctx, s.env.Note)
+	return s.outputs(), err
 }
 
 func (st step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bool, error) {
@@ -149,6 +153,9 @@ func (st step) Observe(ctx context.Context, env steps.Env, sp Spec) (Outputs, bo
 		return Outputs{}, false, err
 	}
 	seen, err := s.role().Observe(ctx, s)
+	if err == nil && seen.Exists && !seen.Foreign {
+		s.podsAll, err = s.podsProven(ctx, func(string) {})
+	}
 	return s.outputs(), seen.Exists && !seen.Foreign, cloud.Explain(err)
 }
 

@@ -94,7 +94,7 @@ func (l life) account(t *testing.T, n int) (*cloudtest.World, *cloudtest.Kube) {
 }
 
 func (l life) cluster(w *cloudtest.World) *cloudtest.Kube {
-	k := w.Kube("blog", cloudtest.Node("ip-10-0-1-5"))
+	k := w.Kube("blog", cloudtest.Node("ip-10-0-1-5"), cloudtest.Pod("ci", "runner-0", "runner"))
 	if l.issuer != "" {
 		k.SelfManaged("kubeadm", l.issuer)
 	}
