@@ -65,12 +65,7 @@ func (s *state) annotationLeft(d *owned.Drift, a ServiceAccount, have *corev1.Se
 }
 
 func (s *state) annotated(a ServiceAccount, role string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	note := "service account " + a.String() + " is annotated with " + role + " by others; its pods take that role, not the one of Pod Identity, until the annotation is gone"
-	if !slices.Contains(s.left, note) {
-		s.left = append(s.left, note)
-	}
+	s.remark("service account " + a.String() + " is annotated with " + role + " by others; its pods take that role, not the one of Pod Identity, until the annotation is gone")
 }
 
 // bindAccount annotates a service account that is there, and keeps what another tool had written.
@@ -151,7 +146,10 @@ func (s *state) unbind(ctx context.Context) error {
 			}
 			continue
 		}
-		notes := map[string]any{roleAnnotation: nil, kube.IdentityAnnotation: nil, madeAnnotation: nil, pastAnnotation: nil}
+		notes := map[string]any{roleAnnotation: nil, madeAnnotation: nil, pastAnnotation: nil}
+		if !applied(have) {
+			notes[kube.IdentityAnnotation] = nil
+		}
 		if past := have.Annotations[pastAnnotation]; past != "" {
 			notes[roleAnnotation] = past
 		}
@@ -162,13 +160,21 @@ func (s *state) unbind(ctx context.Context) error {
 	return nil
 }
 
+// onlyOurs reports a service account that nobody but this step has written.
 func onlyOurs(obj *corev1.ServiceAccount) bool {
 	for _, m := range obj.ManagedFields {
 		if m.Manager != kube.FieldManager {
 			return false
 		}
 	}
-	return true
+	return !applied(obj)
+}
+
+// applied reports one that a stage of the pipeline applies from a manifest: the object and its owner annotation are of that stage then.
+func applied(obj *corev1.ServiceAccount) bool {
+	return slices.ContainsFunc(obj.ManagedFields, func(m metav1.ManagedFieldsEntry) bool {
+		return m.Manager == kube.FieldManager && m.Operation == metav1.ManagedFieldsOperationApply
+	})
 }
 
 // workload is something whose pods can be restarted.

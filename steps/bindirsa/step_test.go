@@ -194,6 +194,35 @@ func TestServiceAccountOfOthersGetsItsAnnotationBack(t *testing.T) {
 	})
 }
 
+// A stage that applies the service account from a manifest owns it, though a role was bound to it, and even where that had to make it first.
+func TestServiceAccountOfAnotherStageStaysItsOwn(t *testing.T) {
+	for name, made := range map[string]string{"applied first": "", "made by the binding": "true"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, _ := world(t, emulator.Options{Seed: 16})
+				owner := w.Env().Identity.String()
+				notes := map[string]string{"pipectl.dev/identity": owner}
+				if made != "" {
+					notes["pipectl.dev/created"] = made
+				}
+				k := w.Kube("blog", &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "ebs-csi-controller-sa", Annotations: notes,
+					ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "pipectl", Operation: metav1.ManagedFieldsOperationApply}, {Manager: "pipectl", Operation: metav1.ManagedFieldsOperationUpdate}}}})
+				d, in := bindirsa.New(w.Open, k.Open), cloudtest.Input(t, csi)
+				if _, err := w.Apply(t.Context(), d, in); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.Down(t.Context(), d, in, false); err != nil {
+					t.Fatal(err)
+				}
+				sa, err := k.CoreV1().ServiceAccounts("kube-system").Get(t.Context(), "ebs-csi-controller-sa", metav1.GetOptions{})
+				if err != nil || len(sa.Annotations) != 1 || sa.Annotations["pipectl.dev/identity"] != owner {
+					t.Errorf("after down: %v, annotations %v, want it with its owner's alone", err, sa.Annotations)
+				}
+			})
+		})
+	}
+}
+
 func TestFailuresSayWhatToDo(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(*testing.T, *cloudtest.World)
