@@ -10,6 +10,34 @@ import (
 	"pipectl.dev/steps/provisioneks"
 )
 
+// Spot instances and regional gateways cost something else than their kind does elsewhere: not known is not the price of another.
+func TestInventoryTellsSpotAndRegionalApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 82})
+		in := cloudtest.Input(t, "{name: blog, network: {nat: regional}, nodeGroups: [{name: n, instanceTypes: [t3.small], desired: 1, capacityType: SPOT}, {name: m, instanceTypes: [t3.small], desired: 1}]}")
+		if _, err := w.Apply(t.Context(), provisioneks.New(w.Open, nil), in); err != nil {
+			t.Fatal(err)
+		}
+		s, err := w.Open(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := s.Inventory(t.Context(), w.Env().Identity.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, h := range list {
+			got[h.Kind+" "+h.Name] = h.Item
+		}
+		for what, want := range map[string]string{"ec2:Instance blog/n": "spot:t3.small", "ec2:Instance blog/m": "t3.small", "ec2:NatGateway blog/nat-regional": "nat:regional"} {
+			if got[what] != want {
+				t.Errorf("%s is priced as %q, want %q", what, got[what], want)
+			}
+		}
+	})
+}
+
 func TestInventoryFindsWhatCostsByOwnerTagAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 81})

@@ -90,6 +90,9 @@ func (c *Cloud) instanceNode(i *instance) node {
 	n := group("", el("instanceId", i.id), el("imageId", i.image), el("instanceType", i.typ), el("architecture", i.arch), el("launchTime", i.launched),
 		group("instanceState", el("code", instanceStates[i.state]), el("name", i.state)), group("placement", el("availabilityZone", i.zone), el("tenancy", "default")),
 		el("privateDnsName", i.dns), el("rootDeviceName", i.rootDevice), el("rootDeviceType", "ebs"), items("blockDeviceMapping", disks...), items("groupSet", groups...), tagSet(i.tags))
+	if i.spot { // of others it says nothing
+		n.kids = append(n.kids, el("instanceLifecycle", "spot"))
+	}
 	if i.state != "terminated" {
 		n.kids = append(n.kids, el("vpcId", i.vpc), el("subnetId", i.subnet), el("privateIpAddress", i.ip), opt("ipAddress", i.publicIP),
 			items("networkInterfaceSet", group("", el("networkInterfaceId", i.eni), el("subnetId", i.subnet), el("vpcId", i.vpc), el("privateIpAddress", i.ip), el("status", "in-use"))))

@@ -120,6 +120,7 @@ type instance struct {
 	eni                                                           string
 	groups                                                        []string
 	cluster, group                                                string // of a managed node group
+	spot                                                          bool
 	labels                                                        map[string]string
 	taints                                                        []Taint
 	role                                                          string

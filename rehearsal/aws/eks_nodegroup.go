@@ -133,7 +133,7 @@ func (c *Cloud) launchNodes(cl *cluster, g *nodegroup, n int) {
 			g.issues = []any{map[string]any{"code": "InsufficientFreeAddresses", "message": err.Error(), "resourceIds": []string{sn.id}}}
 			return
 		}
-		i.state, i.cluster, i.group, i.labels, i.taints, i.role = "running", cl.name, g.name, nodeLabels(g), g.taints, g.role
+		i.state, i.cluster, i.group, i.labels, i.taints, i.role, i.spot = "running", cl.name, g.name, nodeLabels(g), g.taints, g.role, g.spot()
 		for k, v := range templateTags(g.template, "instance") {
 			i.tags[k] = v
 		}
@@ -147,7 +147,7 @@ func (c *Cloud) launchNodes(cl *cluster, g *nodegroup, n int) {
 }
 
 func nodeLabels(g *nodegroup) map[string]string {
-	out := map[string]string{"eks.amazonaws.com/nodegroup": g.name, "eks.amazonaws.com/capacityType": "ON_DEMAND"}
+	out := map[string]string{"eks.amazonaws.com/nodegroup": g.name, "eks.amazonaws.com/capacityType": text(g.doc, "capacityType")}
 	for k, v := range g.labels {
 		out[k] = v
 	}

@@ -29,11 +29,16 @@ func (c *Cloud) launchProblem(g *nodegroup, doomed *Fault) (code, message string
 	}
 	running := 0
 	for _, i := range c.ec2.instances.rows {
-		if t := typeNamed(i.typ); t != nil && i.state == "running" {
+		if t := typeNamed(i.typ); t != nil && i.state == "running" && i.spot == g.spot() {
 			running += t.vcpu
 		}
 	}
-	if t := typeNamed(g.types[0]); t != nil && running+t.vcpu*g.desired > c.quota("L-1216C47A") {
+	t := typeNamed(g.types[0])
+	switch {
+	case t == nil:
+	case g.spot() && running+t.vcpu*g.desired > c.quota("L-34B43A08"):
+		return "AsgInstanceLaunchFailures", "Could not launch Spot Instances. MaxSpotInstanceCountExceeded - Max spot instance count exceeded. Launching EC2 instance failed."
+	case !g.spot() && running+t.vcpu*g.desired > c.quota("L-1216C47A"):
 		return "AsgInstanceLaunchFailures", "Could not launch On-Demand Instances. VcpuLimitExceeded - You have requested more vCPU capacity than your current vCPU limit of " + itoa(c.quota("L-1216C47A")) + " allows for the instance bucket that the specified instance type belongs to."
 	}
 	return "", ""
@@ -135,3 +140,6 @@ func (c *Cloud) endpointShut(cl *cluster, g *nodegroup) bool {
 	}
 	return false
 }
+
+// spot reports a group whose instances are spot ones.
+func (g *nodegroup) spot() bool { return text(g.doc, "capacityType") == "SPOT" }
