@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/cloudtest"
 	emulator "pipectl.dev/rehearsal/aws"
 )
@@ -35,6 +36,13 @@ func TestOtherPartitionsLiveAndGo(t *testing.T) {
 				for _, c := range w.Calls() {
 					if strings.Contains(c.Params, "arn:aws:") {
 						t.Errorf("an ARN of another partition: %s", c)
+					}
+				}
+				for _, s := range emulator.LeastPolicy(w.Calls(), cloud.TagIdentity).Statement {
+					for _, arn := range s.Resource {
+						if arn != "*" && !strings.HasPrefix(arn, "arn:"+partition+":") {
+							t.Errorf("the written policy names %s, which is of no use in partition %s", arn, partition)
+						}
 					}
 				}
 				if left := w.Owned(); len(left) != 1 {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -165,6 +167,29 @@ func TestForecastSaysTimeAndCost(t *testing.T) {
 		}
 		if f := p.Forecast; f.Seconds < 600 || f.Seconds > 700 || f.Cost == nil || f.Cost.HourlyUSD < 0.249 || f.Cost.HourlyUSD > 0.250 {
 			t.Errorf("got %+v %+v", f, f.Cost)
+		}
+	})
+}
+
+// What has no price in the table stands in the plan by name, in no sum, and makes the sum one that says "at least".
+func TestForecastNamesWhatHasNoPrice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 53})
+		const yaml = "{name: blog, network: {nat: regional}, nodeGroups: [{name: main, instanceTypes: [t3.small], desired: 2, capacityType: SPOT}, {name: odd, instanceTypes: [t3.nano], desired: 1}]}"
+		p, err := provisioneks.New(w.Open, nil).Plan(t.Context(), w.Env(), cloudtest.Input(t, yaml))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := p.Forecast.Cost
+		if want := []string{"main: 2 x spot t3.small", "odd: 1 x t3.nano", "regional NAT gateway, by the zone"}; !slices.Equal(c.Unknown, want) {
+			t.Errorf("unknown: %q, want %q", c.Unknown, want)
+		}
+		const plane, disks = 0.10, 3 * 20 * 0.0912 / 730
+		if math.Abs(c.HourlyUSD-plane-disks) > 0.0001 {
+			t.Errorf("%.4f USD an hour, want the control plane and the disks alone: %.4f", c.HourlyUSD, plane+disks)
+		}
+		if text := strings.Join(c.NotCounted, "; "); !strings.Contains(text, "load balancers that the cluster makes") || !strings.Contains(text, "snapshots") {
+			t.Errorf("not counted: %q, want load balancers and snapshots among it", text)
 		}
 	})
 }
