@@ -325,3 +325,30 @@ func TestTooManyServiceAccountsForOneTrustPolicy(t *testing.T) {
 		}
 	})
 }
+
+func TestTooManyPoliciesForOneRole(t *testing.T) {
+	eleven := csi
+	for i := range 10 {
+		eleven = strings.Replace(eleven, "policyArns: [", fmt.Sprintf("policyArns: [arn:aws:iam::111122223333:policy/p%d, ", i), 1)
+	}
+	for name, c := range map[string]struct {
+		spec   string
+		quotas map[string]float64
+		want   string
+	}{
+		"ten":                      {strings.Replace(eleven, "arn:aws:iam::111122223333:policy/p0, ", "", 1), nil, ""},
+		"eleven":                   {eleven, nil, "TooManyPolicies"},
+		"eleven of a raised limit": {eleven, map[string]float64{"L-0DA4ABF3": 20}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := cloudtest.New(t, emulator.Options{Seed: 20, Quotas: c.quotas})
+				err := bindirsa.New(w.Open, nil).Preflight(t.Context(), w.Env(), cloudtest.Input(t, c.spec))
+				var e *steps.Error
+				if got := errors.As(err, &e); got != (c.want != "") || got && (e.Code != c.want || e.Category != steps.Quota || !strings.Contains(e.Message, "11 policies, IAM takes 10")) {
+					t.Errorf("got %v, want %q", err, c.want)
+				}
+			})
+		})
+	}
+}

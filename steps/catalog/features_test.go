@@ -20,7 +20,7 @@ var features = map[string][]string{
 	"trust policies with sub and aud always":                  {"bindirsa.TestRoleIsBoundProvenKeptAndTakenBack", "bindirsa.TestFaultsOfATrustStatement", "bindirsa.TestWildcardsAreRefusedUnlessAskedFor"},
 	"boundary, path, inline and managed policies":             {"bindirsa.TestRoleHasPathBoundaryAndPoliciesOfTheSpec"},
 	"size of a trust policy counted before the call":          {"bindirsa.TestTooManyServiceAccountsForOneTrustPolicy"},
-	"Pod Identity": {"bindirsa.TestPodIdentityIsBoundKeptAndTakenBack", "bindirsa.TestFromIRSAToPodIdentityAndBack", "bindirsa.TestPodIdentityFailures"},
+	"Pod Identity": {"bindirsa.TestPodIdentityIsBoundKeptAndTakenBack", "bindirsa.TestFromIRSAToPodIdentityAndBack", "bindirsa.TestPodIdentityFailures", "bindirsa.TestPodIdentityIsProvenWithTheTokenOfAPod", "bindirsa.TestEachRefusalOfAPodHasItsRemedy"},
 	"version of an add-on: default, pinned, checked":      {"installaddon.TestPinnedVersionIsCheckedKeptAndChangedOnlyByTheSpec"},
 	"conflicts of an add-on":                              {"installaddon.TestConflictsAreSolvedAsTheSpecSays", "installaddon.TestConflictWithAnotherToolIsExplained"},
 	"an add-on that goes with its cluster is not deleted": {"installaddon.TestDownLeavesAnAddonThatGoesWithItsCluster", "installaddon.TestDownRemovesAnAddonWhoseClusterStays"},
