@@ -151,7 +151,7 @@ func (c *Cloud) besides(req *request, own []Authorization) []Authorization {
 			out = append(out, Authorization{Action: "iam:PassRole", Resource: role, Write: true, Context: map[string][]string{"iam:PassedToService": {service}}})
 		}
 	}
-	out = append(out, c.encryption(req)...)
+	out = append(append(out, c.encryption(req)...), c.firstOf(action)...)
 	if action == "eks:CreateNodegroup" && object(req.body, "launchTemplate") != nil {
 		out = append(out, Authorization{Action: "ec2:RunInstances", Resource: "*", Write: true, Context: map[string][]string{}})
 	}
@@ -197,6 +197,17 @@ func (c *Cloud) encryption(req *request) []Authorization {
 		out = append(out, Authorization{Action: action, Resource: text(object(config, "provider"), "keyArn"), Write: true, Context: map[string][]string{}})
 	}
 	return out
+}
+
+// firstOf is what EKS asks IAM for in the caller's name where an account has no cluster, or no node group, yet: the role that is linked to it.
+func (c *Cloud) firstOf(action string) []Authorization {
+	service := map[string]string{"eks:CreateCluster": "eks.amazonaws.com", "eks:CreateNodegroup": "eks-nodegroup.amazonaws.com"}[action]
+	name := serviceLinked[service]
+	if service == "" || c.iam.roles[name] != nil {
+		return nil
+	}
+	return []Authorization{{Action: "iam:CreateServiceLinkedRole", Resource: c.iamARN() + ":role/aws-service-role/" + service + "/" + name, Write: true,
+		Context: map[string][]string{"iam:AWSServiceName": {service}}}}
 }
 
 // ownTags are the tags of a resource, nil where there is none.

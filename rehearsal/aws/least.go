@@ -106,6 +106,8 @@ func conditionOf(a Authorization, identity string) string {
 		return ""
 	case len(action) == 1:
 		return "StringEquals ec2:CreateAction " + action[0]
+	case a.Action == "iam:CreateServiceLinkedRole":
+		return "StringEquals iam:AWSServiceName " + a.Context["iam:AWSServiceName"][0]
 	case a.Action == "iam:PassRole":
 		return "StringEquals iam:PassedToService " + a.Context["iam:PassedToService"][0]
 	}

@@ -145,6 +145,14 @@ func (c *Cloud) SeedVolume(zoneName string, gib int, tags map[string]string) (st
 	return v.id, nil
 }
 
+// SeedLinkedRoles makes the account one that has had clusters before: the roles that EKS makes with the first one are there.
+func (c *Cloud) SeedLinkedRoles() {
+	defer c.seeding()()
+	for service := range serviceLinked {
+		c.ensureLinkedRole(service)
+	}
+}
+
 // SeedRole adds a role that was there long ago and returns its ARN. trust is a policy document.
 func (c *Cloud) SeedRole(name, trust string, policyARNs ...string) string {
 	defer c.seeding()()

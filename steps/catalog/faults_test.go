@@ -20,7 +20,7 @@ var faults = [...]struct {
 	tests []string // package and test
 }{
 	{"IAM has not spread a role yet, in the words of a role that is wrong", []string{"provisioneks.TestWhatPassesByItselfIsWaitedFor", "provisioneks.TestRoleThatIsWrongIsToldAtOnce", "provisioneks.TestFreshRoleThatStaysRefusedIsToldAfterTwoMinutes"}},
-	{"a service-linked role is still being made", []string{"provisioneks.TestWhatPassesByItselfIsWaitedFor"}},
+	{"a service-linked role is still being made", []string{"provisioneks.TestWhatPassesByItselfIsWaitedFor", "provisioneks.TestFirstClusterOfAnAccountNeedsServiceLinkedRoles"}},
 	{"a role is not found right after it was made", []string{"provisioneks.TestWhatPassesByItselfIsWaitedFor"}},
 	{"a fresh principal is not valid in a policy yet", []string{"bindirsa.TestPrincipalThatIAMDoesNotSeeYetIsWaitedFor"}},
 	{"in use: it exists, it is being updated, something hangs on it", []string{"provisioneks.TestInUseMeansThreeThings", "provisioneks.TestClusterOfSomebodyElseIsRefusedAndLeftAlone"}},

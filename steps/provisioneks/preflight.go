@@ -118,7 +118,20 @@ func (s *state) checkChanges(ctx context.Context, c *ekstypes.Cluster) ([]error,
 }
 
 func (s *state) checkPermissions(ctx context.Context) ([]error, error) {
-	found, err := s.aws.Allowed(ctx, s.env, actions)
+	needed := actions
+	linked, err := s.missingLinked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if linked != "" {
+		needed = append(slices.Clone(actions), makesLinked)
+	}
+	found, err := s.aws.Allowed(ctx, s.env, needed, func(action string) string {
+		if action == makesLinked {
+			return linked
+		}
+		return ""
+	})
 	if found == nil || err != nil {
 		return nil, err
 	}

@@ -71,7 +71,39 @@ func allBut(without ...string) []string {
 			out = append(out, a)
 		}
 	}
-	return append(out, "sts:*", "servicequotas:*", "iam:SimulatePrincipalPolicy", "ec2:Describe*", "eks:ListClusters")
+	return append(out, "sts:*", "servicequotas:*", "iam:SimulatePrincipalPolicy", "iam:CreateServiceLinkedRole", "ec2:Describe*", "eks:ListClusters")
+}
+
+// The first cluster of an account wants one permission more, which no policy for the second one shows.
+func TestFirstClusterOfAnAccountNeedsServiceLinkedRoles(t *testing.T) {
+	for name, c := range map[string]struct {
+		there, may  bool
+		want, check string
+	}{
+		"the first, of who may":         {false, true, "", "EKS makes AWSServiceRoleForAmazonEKS and AWSServiceRoleForAmazonEKSNodegroup with the account's first cluster"},
+		"the first, of who may not":     {false, false, "the caller may not iam:CreateServiceLinkedRole", "EKS makes AWSServiceRoleForAmazonEKS"},
+		"one of many, of who could not": {true, false, "", "service-linked roles: are there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := emulator.Options{Seed: 70, Policies: map[string][]string{rehearsalUser: allBut()}}
+				if !c.may {
+					o.Policies[rehearsalUser] = slices.DeleteFunc(allBut(), func(a string) bool { return a == "iam:CreateServiceLinkedRole" })
+				}
+				w := cloudtest.New(t, o)
+				if c.there {
+					w.SeedLinkedRoles()
+				}
+				err := provisioneks.New(w.Open, nil).Preflight(t.Context(), w.Env(), cloudtest.Input(t, post))
+				if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || steps.Classify(err).Category.ExitCode() != 11) {
+					t.Errorf("got %v, want %q", err, c.want)
+				}
+				if checks := strings.Join(w.Checks(), "\n"); !strings.Contains(checks, c.check) {
+					t.Errorf("checks %s\nwant %q", checks, c.check)
+				}
+			})
+		})
+	}
 }
 
 func TestPreflightTellsAllProblemsAtOnce(t *testing.T) {
