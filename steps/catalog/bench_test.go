@@ -16,15 +16,6 @@ import (
 	"pipectl.dev/steps"
 )
 
-const benchCluster = `
-name: blog
-network: {cidr: 10.0.0.0/16, nat: single}
-endpoint: {public: true}
-nodeGroups:
-  - {name: node-group-1, instanceTypes: [t3.small], min: 1, desired: 2, max: 3, zones: [ap-northeast-2a]}
-  - {name: node-group-2, instanceTypes: [t3.small], min: 1, desired: 1, max: 2}
-`
-
 // TestBenchTime makes the post's cluster and takes it down on the virtual clock, with durations as published, and with them drawn 20 % more
 // or less: each against the bound that the emulator draws from durations and true dependencies alone.
 func TestBenchTime(t *testing.T) {
@@ -66,7 +57,7 @@ func spread(x []float64) string {
 // TestBenchCalls counts the calls of a run from nothing, of one with nothing to do, and of a down, where each call takes 50 ms. Stages run
 // one after the other here; the engine runs those side by side that do not need each other.
 func TestBenchCalls(t *testing.T) {
-	stages := []stage{{"data-volume", homeYAML}, {"provision-eks", benchCluster}, {"bind-irsa", roleYAML}, {"install-addon", strings.Replace(addonYAML, `, version: "1.33"`, "", 1)}}
+	stages := benchStages
 	synctest.Test(t, func(t *testing.T) {
 		w := cloudtest.New(t, emulator.Options{Seed: 1, Latency: 50 * time.Millisecond})
 		k := w.Kube("blog", cloudtest.Node("ip-10-0-1-5"))

@@ -38,8 +38,8 @@ func TestClusterIsMadeOnceKeptAndRemoved(t *testing.T) {
 		took := time.Since(start).Seconds()
 		bound := w.LowerBound(mark)
 		t.Logf("create: %.0f s, lower bound %.0f s, ratio %.3f, path %v", took, bound.Create.Seconds(), took/bound.Create.Seconds(), bound.CreatePath)
-		if took > 1.05*bound.Create.Seconds() {
-			t.Errorf("create took %.0f s, more than 1.05 of the lower bound %s", took, bound.Create)
+		if took > 1.03*bound.Create.Seconds() {
+			t.Errorf("create took %.0f s, more than 1.03 of the lower bound %s", took, bound.Create)
 		}
 		var out provisioneks.Outputs
 		if err := json.Unmarshal(raw, &out); err != nil {
@@ -67,6 +67,9 @@ func TestClusterIsMadeOnceKeptAndRemoved(t *testing.T) {
 		}
 		took, bound = time.Since(start).Seconds(), w.LowerBound(mark)
 		t.Logf("down: %.0f s, lower bound %.0f s, ratio %.3f", took, bound.Delete.Seconds(), took/bound.Delete.Seconds())
+		if took > 1.05*bound.Delete.Seconds() {
+			t.Errorf("down took %.0f s, more than 1.05 of the lower bound %s", took, bound.Delete)
+		}
 		if left := w.Leftovers(nil); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}

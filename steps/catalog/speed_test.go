@@ -1,0 +1,72 @@
+package catalog_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pipectl.dev/cloud/cloudtest"
+	emulator "pipectl.dev/rehearsal/aws"
+)
+
+const benchCluster = `
+name: blog
+network: {cidr: 10.0.0.0/16, nat: single}
+endpoint: {public: true}
+nodeGroups:
+  - {name: node-group-1, instanceTypes: [t3.small], min: 1, desired: 2, max: 3, zones: [ap-northeast-2a]}
+  - {name: node-group-2, instanceTypes: [t3.small], min: 1, desired: 1, max: 2}
+`
+
+// benchStages are all steps that make something in AWS.
+var benchStages = []stage{{"data-volume", homeYAML}, {"provision-eks", benchCluster}, {"bind-irsa", roleYAML}, {"install-addon", strings.Replace(addonYAML, `, version: "1.33"`, "", 1)}}
+
+// TestSpeedIsHeld holds what bench/provision measures: on the virtual clock, against the bound that the emulator draws from its durations and
+// true dependencies alone, and with nothing to do at 50 ms a call.
+func TestSpeedIsHeld(t *testing.T) {
+	for seed := range int64(5) {
+		synctest.Test(t, func(t *testing.T) {
+			w := cloudtest.New(t, emulator.Options{Seed: seed, Jitter: seed > 0})
+			proc := client(w, w.Kube("blog", cloudtest.Node("ip-10-0-1-5")))
+			d, in := proc.steps["provision-eks"], cloudtest.Input(t, benchCluster)
+			began, mark := time.Now(), w.Mark()
+			if _, err := w.Apply(t.Context(), d, in); err != nil {
+				t.Fatal(err)
+			}
+			if took, least := time.Since(began).Seconds(), w.LowerBound(mark).Create.Seconds(); took > 1.03*least || took < least {
+				t.Errorf("seed %d: create took %.0f s, want %.0f to 1.03 of it", seed, took, least)
+			}
+			began, mark = time.Now(), w.Mark()
+			if err := w.Down(t.Context(), d, in, false); err != nil {
+				t.Fatal(err)
+			}
+			if took, least := time.Since(began).Seconds(), w.LowerBound(mark).Delete.Seconds(); took > 1.05*least || took < least {
+				t.Errorf("seed %d: down took %.0f s, want %.0f to 1.05 of it", seed, took, least)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 1, Latency: 50 * time.Millisecond})
+		k := w.Kube("blog", cloudtest.Node("ip-10-0-1-5"))
+		if err := (phase{stages: benchStages}).run(t.Context(), t, w, client(w, k)); err != nil {
+			t.Fatal(err)
+		}
+		began, mark, proc := time.Now(), w.Mark(), client(w, k)
+		for _, s := range benchStages { // as the engine does where a plan finds nothing: no preflight
+			plan, err := proc.steps[s.step].Plan(t.Context(), w.Env(), cloudtest.Input(t, s.with))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range plan.Changes {
+				if c.Action != "keep" {
+					t.Errorf("%s: %s %s/%s", s.step, c.Action, c.Kind, c.Name)
+				}
+			}
+		}
+		reads, writes := w.Count(mark)
+		if took := time.Since(began); writes != 0 || reads > 40 || reads == 0 || took > 2*time.Second {
+			t.Errorf("with nothing to do: %d reads, %d writes, %s; want at most 40, none, 2 s", reads, writes, took)
+		}
+	})
+}
