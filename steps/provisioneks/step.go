@@ -40,6 +40,8 @@ const doc = "Everything is found again by its owner tags, so there is no state f
 	"`network.nat` may change while nodes run, between single and per-az: each subnet gets its new way out before the old one goes. Where there\n" +
 	"was none, gateways are added; node groups that are there stay in the public subnets, new ones go to the private ones. Back to none it goes\n" +
 	"only without nodes in private subnets.\n" +
+	"The Auto Scaling group behind a node group gets no tags of ours: EKS marks it for the discovery of cluster-autoscaler by itself. To scale a\n" +
+	"group from zero, cluster-autoscaler reads its labels and taints from EKS, where its role may `eks:DescribeNodegroup`.\n" +
 	"An access entry of ours whose principal left `access` is removed; entries that others made are named and left alone.\n" +
 	"A node group of ours that left `nodeGroups` stays, and is named with its price, until `pipectl run --prune`: once the groups of the file are\n" +
 	"ready its nodes are drained, and it is removed. A new name is so how instance types change without a time that has no nodes.\n\n" +
