@@ -10,10 +10,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"pipectl.dev/kube"
-	"pipectl.dev/steps"
 	"pipectl.dev/steps/jenkinshome/jenkins"
 )
 
@@ -115,47 +113,6 @@ func (m *mission) ackWithin() time.Duration {
 
 // snapshotWithin is what a last pass by snapshot may take beyond ackWithin; whoever makes it may die, and Jenkins must not stay down.
 const snapshotWithin = 30 * time.Minute
-
-// follow waits until the mover wants something from us, or has ended.
-func (m *mission) follow(ctx context.Context) error {
-	m.receiveAhead(ctx)
-	ns, whole := m.move.Source.Namespace, ctx
-	last, told := NoPhase, time.Now()
-	silent := silence{}
-	look := func(ctx context.Context) (bool, error) {
-		if err := m.rec.reload(ctx); err != nil {
-			return false, passOver(err)
-		}
-		job, err := m.jobState(ctx)
-		if err != nil {
-			return false, passOver(err)
-		}
-		if node, err := m.deafNode(ctx); err == nil && silent.tooLong(node) {
-			m.lost = true
-			m.env.Note(fmt.Sprintf("node %s does not answer for %s: its mover is given up, and the old Jenkins started from here", node, lostAfter))
-			return true, nil
-		}
-		m.receiveAhead(whole) // it works on when this look is over
-		if m.rec.Phase != last || time.Since(told) > 10*time.Second {
-			last, told = m.rec.Phase, time.Now()
-			m.say("cut-over: " + string(last))
-		}
-		return job != Running || (m.rec.Phase == Copied && !m.rec.Abort) || m.rec.Phase == Committed, nil
-	}
-	watchRecord := func(ctx context.Context) (watch.Interface, error) {
-		return m.source.Typed.CoreV1().ConfigMaps(ns).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + m.move.recordName()})
-	}
-	return kube.Await(ctx, 2*time.Second, look, watchRecord)
-}
-
-// passOver forgives a cluster that is away for a moment: the mover does not need us yet.
-func passOver(err error) error {
-	var e *steps.Error
-	if errors.As(err, &e) && e.Category == steps.Transient {
-		return nil
-	}
-	return err
-}
 
 // commit is the point from which only an orchestrator may start the old Jenkins.
 func (m *mission) commit(ctx context.Context) error {
