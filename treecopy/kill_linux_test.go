@@ -78,19 +78,19 @@ func TestACopyKilledAnywhereEndsEqualWhenRunAgain(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d, an undisturbed copy takes %v", seed, whole)
 
-	killed, want := 0, kills(t)
+	killed, want, takes := 0, kills(t), map[int]time.Duration{emptied: whole, damaged: whole, asItWas: whole}
 	for i := 0; killed < want; i++ {
 		if i > 2*want {
 			t.Fatalf("seed %d: of %d rounds only %d copies were killed before their end", seed, i, killed)
 		}
-		prepare(t, r, dst)
+		left := prepare(t, r, dst)
 		for range 1 + r.IntN(3) { // several deaths may meet the same target
 			cmd, began := child(t, src, dst), time.Now()
-			timer := time.AfterFunc(time.Duration(r.Int64N(int64(whole))), func() { _ = cmd.Process.Kill() }) // it may be done already
+			timer := time.AfterFunc(time.Duration(r.Int64N(int64(takes[left]))), func() { _ = cmd.Process.Kill() }) // it may be done already
 			if cmd.Wait() != nil {
 				killed++
 			} else {
-				whole = max(time.Since(began), time.Millisecond) // the machine's speed changes, with what else it does and what is there to copy
+				takes[left], left = time.Since(began), asItWas // the machine's speed changes with what else it does
 			}
 			timer.Stop()
 		}
@@ -127,15 +127,24 @@ func oddEntries(t *testing.T, src string) {
 	must(t, f.Close())
 }
 
+// How much of the target is left, by which the time differs that a copy takes.
+const (
+	emptied = iota
+	damaged
+	asItWas
+)
+
 // prepare leaves the target of the former round as it is, empties it, or damages it.
-func prepare(t *testing.T, r *rand.Rand, dst string) {
+func prepare(t *testing.T, r *rand.Rand, dst string) (left int) {
 	t.Helper()
-	switch r.IntN(3) {
-	case 0:
+	left = r.IntN(3)
+	switch left {
+	case emptied:
 		must(t, os.RemoveAll(dst))
-	case 1:
+	case damaged:
 		must(t, os.RemoveAll(filepath.Join(dst, "jobs")))
 		must(t, os.MkdirAll(filepath.Join(dst, "surplus", "deep"), 0o755))
 		must(t, os.WriteFile(filepath.Join(dst, "surplus", "deep", TempPrefix+"dead-1"), nil, 0o600))
 	}
+	return left
 }

@@ -59,6 +59,7 @@ func TestAReceiverKilledAnywhereEndsEqualWhenRunAgain(t *testing.T) {
 	}()
 	child := func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
+		cmd.Stderr = os.Stderr // why it failed, where it was not killed
 		cmd.Env = append(os.Environ(), childEnv+"="+l.Addr().String(), childEnv+"_DST="+dst)
 		must(t, cmd.Start())
 		return cmd
@@ -70,18 +71,21 @@ func TestAReceiverKilledAnywhereEndsEqualWhenRunAgain(t *testing.T) {
 	if testing.Short() {
 		want = 10
 	}
-	killed := 0
+	killed, takes := 0, map[bool]time.Duration{true: whole, false: whole}
 	for round := 0; killed < want; round++ {
 		if round > 3*want {
 			t.Fatalf("in %d rounds only %d were killed before their end", round, killed)
 		}
-		if r.IntN(2) == 0 {
+		anew := r.IntN(2) == 0
+		if anew {
 			must(t, os.RemoveAll(dst))
 		}
-		cmd := child()
-		timer := time.AfterFunc(time.Duration(r.Int64N(int64(whole))), func() { _ = cmd.Process.Kill() }) // it may be done already
+		cmd, began := child(), time.Now()
+		timer := time.AfterFunc(time.Duration(r.Int64N(int64(takes[anew]))), func() { _ = cmd.Process.Kill() }) // it may be done already
 		if cmd.Wait() != nil {
 			killed++
+		} else {
+			takes[anew] = time.Since(began) // the machine's speed changes with what else it does
 		}
 		timer.Stop()
 		if round%3 == 2 { // else the next one dies on what this one left

@@ -18,16 +18,14 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, tree treecopy.Remote, o
 	defer s.end()
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	defer s.wind()
-	if err := s.greet(); err != nil {
-		return s.because(ctx, err)
+	err := s.greet(s.take)
+	for err == nil {
+		err = s.read(s.take)
 	}
-	for {
-		if err := s.read(s.take); errors.Is(err, errBye) {
-			return nil
-		} else if err != nil {
-			return s.because(ctx, s.explain(err))
-		}
+	if errors.Is(err, errBye) {
+		return nil
 	}
+	return s.because(ctx, s.explain(err))
 }
 
 func (s *server) because(ctx context.Context, err error) error {

@@ -31,6 +31,7 @@ type Stats struct {
 
 var (
 	errGreeting = errors.New("the peer does not speak this protocol")
+	errOther    = errors.New("the peer is of another copy")
 	errBye      = errors.New("the peer is done")
 )
 
@@ -67,13 +68,13 @@ func newSession(ctx context.Context, conn io.ReadWriteCloser, o Options, packing
 	return s
 }
 
-// greet exchanges the greetings. Both sides write first: neither waits for the other.
-func (s *session) greet() error {
+// greet exchanges the greetings. Both sides write first: neither waits for the other. A peer that has ours may go on before its own is on
+// its way, so that more frames may come in the block of its greeting: those go to take.
+func (s *session) greet(take func(kind byte, payload []byte) error) error {
 	text, err := json.Marshal(hello{Identity: s.o.Identity})
 	if err != nil {
 		return err
 	}
-	var theirs hello
 	wrote := make(chan error, 1)
 	s.running.Go(func() {
 		_, err := io.WriteString(s.conn, magic)
@@ -98,21 +99,34 @@ func (s *session) greet() error {
 	if err := <-wrote; err != nil {
 		return s.explain(err)
 	}
+	greeted := false
 	err = s.read(func(kind byte, payload []byte) error {
-		d := decoder{b: payload}
-		if text := d.bytes(); kind != kindHello || d.err != nil || json.Unmarshal(text, &theirs) != nil {
-			return errGreeting
+		if greeted {
+			return take(kind, payload)
 		}
-		return nil
+		greeted = true
+		return s.known(kind, payload)
 	})
+	if errors.Is(err, errOther) {
+		s.out.finish() // so that the peer can say so, too
+	}
 	if err != nil {
 		return s.explain(err)
 	}
-	if theirs.Identity != s.o.Identity {
-		s.out.finish() // so that the peer can say so, too
-		return fmt.Errorf("the peer is of another copy: %q, not %q", theirs.Identity, s.o.Identity)
-	}
 	s.running.Go(s.ping)
+	return nil
+}
+
+// known checks the peer's greeting.
+func (s *session) known(kind byte, payload []byte) error {
+	var theirs hello
+	d := decoder{b: payload}
+	if text := d.bytes(); kind != kindHello || d.err != nil || json.Unmarshal(text, &theirs) != nil {
+		return errGreeting
+	}
+	if theirs.Identity != s.o.Identity {
+		return fmt.Errorf("%w: %q, not %q", errOther, theirs.Identity, s.o.Identity)
+	}
 	return nil
 }
 

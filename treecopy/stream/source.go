@@ -27,7 +27,7 @@ type Source struct {
 // Connect greets the peer that serves a tree.
 func Connect(ctx context.Context, conn io.ReadWriteCloser, o Options) (*Source, error) {
 	s := &Source{session: newSession(ctx, conn, o, false), calls: map[uint64]*call{}, ahead: map[string]*call{}, gone: make(chan struct{})}
-	if err := s.greet(); err != nil {
+	if err := s.greet(s.take); err != nil {
 		s.end()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
