@@ -70,7 +70,7 @@ func writes(calls []call) map[string]int {
 	out := map[string]int{}
 	for _, c := range calls {
 		service, action, _ := strings.Cut(c.op, ":")
-		reads := slices.ContainsFunc([]string{"Describe", "List", "Get"}, func(p string) bool { return strings.HasPrefix(action, p) })
+		reads := slices.ContainsFunc([]string{"Describe", "List", "Get", "Simulate"}, func(p string) bool { return strings.HasPrefix(action, p) })
 		if c.done && !reads && service != "ssm" {
 			out[c.op]++
 		}
