@@ -16,7 +16,7 @@ func (c *Client) ClaimHolder(ctx context.Context, namespace, claim, pv string) (
 		return "", fmt.Errorf("pods: %w", Explain(err))
 	}
 	for i := range pods.Items {
-		if usesClaim(&pods.Items[i], claim) {
+		if UsesClaim(&pods.Items[i], claim) {
 			return "pod " + pods.Items[i].Name + " uses claim " + namespace + "/" + claim, nil
 		}
 	}
@@ -32,7 +32,8 @@ func (c *Client) ClaimHolder(ctx context.Context, namespace, claim, pv string) (
 	return "", nil
 }
 
-func usesClaim(pod *corev1.Pod, claim string) bool {
+// UsesClaim reports a pod that is not over and has the claim of its namespace.
+func UsesClaim(pod *corev1.Pod, claim string) bool {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return false
 	}

@@ -4,36 +4,33 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/owned"
 	"pipectl.dev/kube"
-	"pipectl.dev/steps"
 )
 
 const kindPodProof = "eks-auth:Proof"
 
 // podRemedies map each refusal of AssumeRoleForPodIdentity to the one thing that mends it; the first that fits holds. Of its AccessDenied
 // and ExpiredToken only these speak of the role and the token: the others are of the caller, who signs this call.
-var podRemedies = []struct{ code, says, hint string }{
+var podRemedies = []refusal{
 	{"AccessDeniedException", "assume the associated role", "the role's trust policy must let " + podService + " do sts:AssumeRole and sts:TagSession: look for a condition in it, or a policy of the organization, that shuts out this cluster or namespace"},
 	{"ResourceNotFoundException", "", "EKS has no association for this service account: look for another tool that removes it, then run again"},
 	{"ExpiredTokenException", "The token included", expiredHint},
-	{"InvalidTokenException", "", "EKS does not take the token for one of a pod of this cluster: was the pod or the cluster made anew meanwhile? run again"},
-	{"InvalidParameterException", "", "EKS does not take the token for one of a pod of this cluster: was the pod or the cluster made anew meanwhile? run again"},
-	{"InvalidRequestException", "", "EKS does not take the token for one of a pod of this cluster: was the pod or the cluster made anew meanwhile? run again"},
+	{"InvalidTokenException", "", otherPodHint},
+	{"InvalidParameterException", "", otherPodHint},
+	{"InvalidRequestException", "", otherPodHint},
 }
+
+const otherPodHint = "EKS does not take the token for one of a pod of this cluster: was the pod or the cluster made anew meanwhile? run again"
 
 // podProof shows that a pod of the service account gets the role: with a token of one that runs, as the agent on its node asks EKS. The
 // association's tag says for what role and trust it was given. A service account of which no pod runs has nothing to prove yet: a later
@@ -108,18 +105,10 @@ func (s *state) provePod(ctx context.Context, a ServiceAccount) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("pod %s/%s: %w", pod.Namespace, pod.Name, podRemedy(err))
+		return fmt.Errorf("pod %s/%s: %w", pod.Namespace, pod.Name, remedied(podRemedies, err))
 	}
-	c := got.Credentials
-	as := sts.NewFromConfig(s.aws.Config, func(o *sts.Options) {
-		o.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)
-	})
-	who, err := as.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
-		return cloud.Explain(err)
-	}
-	if !strings.Contains(aws.ToString(who.Arn), ":assumed-role/"+s.name()+"/") {
-		return &steps.Error{Code: "WrongRole", Category: steps.Verification, Message: fmt.Sprintf("pod %s/%s: its token gives %s", pod.Namespace, pod.Name, aws.ToString(who.Arn))}
+	if err := s.giveRole(ctx, got.Credentials.AccessKeyID, got.Credentials.SecretAccessKey, got.Credentials.SessionToken); err != nil {
+		return fmt.Errorf("pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	return s.markProven(ctx, a)
 }
@@ -137,16 +126,6 @@ func (s *state) markProven(ctx context.Context, a ServiceAccount) error {
 // podSettling are the errors that a right association gives while EKS and IAM are still spreading it.
 func podSettling(err error) bool {
 	return cloud.IsNotFound(err) || cloud.Code(err) == "AccessDeniedException" && cloud.Says(err, podRemedies[0].says)
-}
-
-// podRemedy gives a refusal its remedy; other errors are told as those of any call.
-func podRemedy(err error) error {
-	for _, r := range podRemedies {
-		if cloud.Code(err) == r.code && (r.says == "" || cloud.Says(err, r.says)) {
-			return &steps.Error{Code: "ProofFailed", Category: steps.Verification, Err: short(err), Hints: []string{r.hint}}
-		}
-	}
-	return cloud.Explain(err)
 }
 
 // podsProven says whether what every service account gets was proven, and tells of those where it was not.

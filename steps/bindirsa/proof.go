@@ -90,8 +90,13 @@ func (s *state) proveOwn(ctx context.Context, a ServiceAccount) error {
 		return s.remedy(err)
 	}
 	c := out.Credentials
+	return s.giveRole(ctx, aws.ToString(c.AccessKeyId), aws.ToString(c.SecretAccessKey), aws.ToString(c.SessionToken))
+}
+
+// giveRole checks that credentials which a token gave are those of the role.
+func (s *state) giveRole(ctx context.Context, id, secret, session string) error {
 	as := sts.NewFromConfig(s.aws.Config, func(o *sts.Options) {
-		o.Credentials = credentials.NewStaticCredentialsProvider(aws.ToString(c.AccessKeyId), aws.ToString(c.SecretAccessKey), aws.ToString(c.SessionToken))
+		o.Credentials = credentials.NewStaticCredentialsProvider(id, secret, session)
 	})
 	who, err := as.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
@@ -116,7 +121,7 @@ func (s *state) proveForeign(ctx context.Context, a ServiceAccount) error {
 	case cloud.Code(err) == "AccessDenied":
 		return nil
 	default:
-		return remedy(err)
+		return remedied(remedies, err)
 	}
 }
 

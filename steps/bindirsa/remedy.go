@@ -8,9 +8,12 @@ import (
 	"pipectl.dev/steps"
 )
 
+// refusal is an error of a call by code and part of its message, and what mends it.
+type refusal struct{ code, says, hint string }
+
 // remedies map each refusal of AssumeRoleWithWebIdentity to the one thing that mends it; the first that fits holds. STS has few codes, and
 // tells what it means in the message. The call carries no signature, so an expired token is the service account's, never the caller's.
-var remedies = []struct{ code, says, hint string }{
+var remedies = []refusal{
 	{"InvalidIdentityToken", "No OpenIDConnect provider", "IAM does not know the issuer of this token: run the stage that makes the cluster again, it registers the issuer"},
 	{"InvalidIdentityToken", "verification key", "AWS cannot read the issuer's keys: its discovery document and its JWKS must be public over https, and name each other"},
 	{"InvalidIdentityToken", "Incorrect token audience", "the OIDC provider does not list the audience " + audience + ": run the stage that makes the cluster again, it adds it"},
@@ -28,7 +31,7 @@ const expiredHint = "the token had ended when it was made: set the clock of the 
 
 // remedy is that of a refusal, for an issuer that is of EKS or published by us.
 func (s *state) remedy(err error) error {
-	err = remedy(err)
+	err = remedied(remedies, err)
 	if e := (*steps.Error)(nil); s.spec.Issuer != nil && errors.As(err, &e) && e.Code == "ProofFailed" {
 		hint := strings.Replace(e.Hints[0], "run the stage that makes the cluster again", "run the stage that has issuer.bucket again", 1)
 		e.Hints = []string{hint, s.publicly()}
@@ -36,9 +39,9 @@ func (s *state) remedy(err error) error {
 	return err
 }
 
-// remedy gives a refusal its remedy; other errors are told as those of any call.
-func remedy(err error) error {
-	for _, r := range remedies {
+// remedied gives a refusal its remedy; other errors are told as those of any call.
+func remedied(known []refusal, err error) error {
+	for _, r := range known {
 		if cloud.Code(err) == r.code && (r.says == "" || cloud.Says(err, r.says)) {
 			return &steps.Error{Code: "ProofFailed", Category: steps.Verification, Err: short(err), Hints: []string{r.hint}}
 		}

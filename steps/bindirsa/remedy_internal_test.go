@@ -31,7 +31,7 @@ func TestEachRefusalHasItsRemedy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			refused := &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRoleWithWebIdentity", Err: &smithy.GenericAPIError{Code: c.code, Message: c.message}}
 			var e *steps.Error
-			if !errors.As(remedy(refused), &e) || len(e.Hints) != 1 || e.Category != steps.Verification {
+			if !errors.As(remedied(remedies, refused), &e) || len(e.Hints) != 1 || e.Category != steps.Verification {
 				t.Fatalf("got %v, want one hint and a failed verification", e)
 			}
 			used[e.Hints[0]] = true
@@ -49,7 +49,7 @@ func TestEachRefusalHasItsRemedy(t *testing.T) {
 
 func TestOtherErrorsOfTheProofKeepTheirKind(t *testing.T) {
 	err := &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRoleWithWebIdentity", Err: &smithy.GenericAPIError{Code: "Throttling", Message: "Rate exceeded"}}
-	if e := steps.Classify(remedy(err)); e.Category != steps.Transient || !e.Retryable {
+	if e := steps.Classify(remedied(remedies, err)); e.Category != steps.Transient || !e.Retryable {
 		t.Errorf("got %s of %s, want a transient error", e.Code, e.Category)
 	}
 }

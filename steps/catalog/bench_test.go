@@ -13,7 +13,6 @@ import (
 
 	"pipectl.dev/cloud/cloudtest"
 	emulator "pipectl.dev/rehearsal/aws"
-	"pipectl.dev/steps"
 )
 
 // TestBenchTime makes the post's cluster and takes it down on the virtual clock, with durations as published, and with them drawn 20 % more
@@ -22,29 +21,19 @@ func TestBenchTime(t *testing.T) {
 	var up, down []float64
 	for seed := range int64(13) {
 		synctest.Test(t, func(t *testing.T) {
-			w := cloudtest.New(t, emulator.Options{Seed: seed, Jitter: seed > 0})
-			proc := client(w, w.Kube("blog", cloudtest.Node("ip-10-0-1-5")))
-			d, in := proc.steps["provision-eks"], cloudtest.Input(t, benchCluster)
-			began, mark := time.Now(), w.Mark()
-			if _, err := w.Apply(t.Context(), d, in); err != nil {
-				t.Fatal(err)
-			}
-			created, least := time.Since(began), w.LowerBound(mark).Create
-			began, mark = time.Now(), w.Mark()
-			if err := w.Down(t.Context(), d, in, false); err != nil {
-				t.Fatal(err)
-			}
-			removed, leastDown := time.Since(began), w.LowerBound(mark).Delete
+			made, gone := timedLife(t, seed)
 			if seed == 0 {
-				t.Logf("FIGURE create: %.0f s, lower bound %.0f s: %.3f x", created.Seconds(), least.Seconds(), created.Seconds()/least.Seconds())
-				t.Logf("FIGURE down: %.0f s, lower bound %.0f s: %.3f x", removed.Seconds(), leastDown.Seconds(), removed.Seconds()/leastDown.Seconds())
+				t.Logf("FIGURE create: %.0f s, lower bound %.0f s: %.3f x", made.took.Seconds(), made.least.Seconds(), made.ratio())
+				t.Logf("FIGURE down: %.0f s, lower bound %.0f s: %.3f x", gone.took.Seconds(), gone.least.Seconds(), gone.ratio())
 				return
 			}
-			up, down = append(up, created.Seconds()/least.Seconds()), append(down, removed.Seconds()/leastDown.Seconds())
+			up, down = append(up, made.ratio()), append(down, gone.ratio())
 		})
 	}
 	t.Logf("FIGURE durations +-20 %%, %d seeds: create %s, down %s x the lower bound", len(up), spread(up), spread(down))
 }
+
+func (x timed) ratio() float64 { return x.took.Seconds() / x.least.Seconds() }
 
 func spread(x []float64) string {
 	sum := 0.0
@@ -64,12 +53,7 @@ func TestBenchCalls(t *testing.T) {
 		for _, p := range []phase{{name: "create", stages: stages}, {name: "nothing to do", stages: stages}, {name: "down", stages: stages, down: true}} {
 			began, mark := time.Now(), w.Mark()
 			if p.name == "nothing to do" {
-				proc := client(w, k)
-				for _, s := range stages { // as the engine does where a plan finds nothing: no preflight
-					if plan, err := proc.steps[s.step].Plan(t.Context(), w.Env(), cloudtest.Input(t, s.with)); err != nil || slices.ContainsFunc(plan.Changes, func(c steps.Change) bool { return c.Action != "keep" }) {
-						t.Fatalf("%s: %v, %+v", s.step, err, plan.Changes)
-					}
-				}
+				findNothingToDo(t, w, client(w, k))
 			} else if err := p.run(t.Context(), t, w, client(w, k)); err != nil {
 				t.Fatal(err)
 			}

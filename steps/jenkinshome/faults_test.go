@@ -192,16 +192,9 @@ func TestANewJenkinsThatDiffersIsTurnedBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *stage) {
-				pre, err := s.precopy(t.Context())
-				if err == nil {
-					_, err = s.migrate(t.Context(), pre.Move, "run-1")
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				s.startNew()
+				move := s.moved(t)
 				c.set(s)
-				_, err = s.verify(t.Context(), pre.Move)
+				_, err := s.verify(t.Context(), move)
 				if code(err) != "JenkinsDiffers" || !strings.Contains(err.Error(), c.says) || steps.Classify(err).Category.ExitCode() != 18 ||
 					!strings.Contains(err.Error(), "builds that the new one made are lost") {
 					t.Errorf("got %v", err)
@@ -223,16 +216,9 @@ func TestANewJenkinsThatDiffersIsTurnedBack(t *testing.T) {
 
 func TestWrongCredentialsForTheNewJenkinsTurnNothingBack(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
-		pre, err := s.precopy(t.Context())
-		if err == nil {
-			_, err = s.migrate(t.Context(), pre.Move, "run-1")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.startNew()
+		move := s.moved(t)
 		s.fresh.Token = "other"
-		if _, err = s.verify(t.Context(), pre.Move); code(err) != "JenkinsUnauthorized" {
+		if _, err := s.verify(t.Context(), move); code(err) != "JenkinsUnauthorized" {
 			t.Errorf("got %v", err)
 		}
 		if s.state() != Moved || !s.newRuns() {

@@ -13,17 +13,11 @@ import (
 func TestTheOldWorkloadOnTheClaimIsTheNewJenkins(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
 		s.claimed()
-		pre, err := s.precopy(t.Context())
-		if err == nil {
-			_, err = s.migrate(t.Context(), pre.Move, "run-1")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		move := s.cutOver(t)
 		s.old.edit(oldDeploy, func(o map[string]any) { sub(o, "spec")["replicas"] = 1 })
 		s.await("Jenkins", s.oldRuns)
 		s.editPod(`{volumes: [{name: home, persistentVolumeClaim: {claimName: jenkins-ebs}}]}`)
-		v := s.verifySpec(pre.Move)
+		v := s.verifySpec(move)
 		v.Cluster, v.Workload = steps.ClusterRef{Context: "old"}, "deployment/jenkins"
 		job := s.jenkins.Jobs["a"]
 		s.jenkins.Do(func(j *jenkinstest.Server) { delete(j.Jobs, "a") })

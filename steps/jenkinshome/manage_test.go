@@ -37,6 +37,14 @@ func (s *stage) cutDead(t *testing.T, line string) Move {
 
 // moved carries a move to where the new Jenkins runs and was not compared.
 func (s *stage) moved(t *testing.T) Move {
+	move := s.cutOver(t)
+	s.startNew()
+	return move
+}
+
+// cutOver carries a move to where no Jenkins runs.
+func (s *stage) cutOver(t *testing.T) Move {
+	t.Helper()
 	pre, err := s.precopy(t.Context())
 	if err == nil {
 		_, err = s.migrate(t.Context(), pre.Move, "run-1")
@@ -44,7 +52,6 @@ func (s *stage) moved(t *testing.T) Move {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.startNew()
 	return pre.Move
 }
 

@@ -71,14 +71,7 @@ func TestARollbackSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
 	for n := 0; n < total && !t.Failed(); n++ {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *stage) {
-				pre, err := s.precopy(t.Context())
-				if err == nil {
-					_, err = s.migrate(t.Context(), pre.Move, "run-1")
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				s.startNew()
+				move := s.moved(t)
 				s.new.put(oldApp, object(`{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: jenkins, namespace: argocd}, spec: {syncPolicy: {automated: {prune: true, selfHeal: true}}}}`))
 				s.new.edit(newSet, func(o map[string]any) {
 					sub(sub(o, "metadata"), "annotations")["argocd.argoproj.io/tracking-id"] = "jenkins:apps/Deployment:jenkins/jenkins"
@@ -87,11 +80,11 @@ func TestARollbackSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				s.events, s.crashAt, s.crash = 0, n, cancel
-				_, _ = s.verify(ctx, pre.Move) // dies, or tells that they differ
+				_, _ = s.verify(ctx, move) // dies, or tells that they differ
 				total = max(total, s.events)
 				s.crash = nil
 				s.safe(t)
-				if _, err = s.verify(t.Context(), pre.Move); err == nil || s.state() != Precopied || !s.oldRuns() || s.newRuns() || s.new.get(newClaimP) != nil {
+				if _, err := s.verify(t.Context(), move); err == nil || s.state() != Precopied || !s.oldRuns() || s.newRuns() || s.new.get(newClaimP) != nil {
 					t.Errorf("%v, state %s, old runs: %v, new runs: %v, claim: %v", err, s.state(), s.oldRuns(), s.newRuns(), s.new.get(newClaimP))
 				}
 				if auto := sub(sub(sub(s.new.get(oldApp), "spec"), "syncPolicy"), "automated"); auto["selfHeal"] != true || auto["prune"] != true || auto["enabled"] != nil {
@@ -104,22 +97,15 @@ func TestARollbackSurvivesTheDeathOfItsOrchestrator(t *testing.T) {
 
 func TestAnUnfinishedRollbackIsNotRunOver(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
-		pre, err := s.precopy(t.Context())
-		if err == nil {
-			_, err = s.migrate(t.Context(), pre.Move, "run-1")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.startNew()
+		move := s.moved(t)
 		if err := writeTags(t.Context(), s.aws, s.volume, map[string]string{tagState: string(RollingBack)}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.migrate(t.Context(), pre.Move, "run-1"); code(err) != "RollbackUnfinished" || steps.Classify(err).Category.ExitCode() != 12 {
+		if _, err := s.migrate(t.Context(), move, "run-1"); code(err) != "RollbackUnfinished" || steps.Classify(err).Category.ExitCode() != 12 {
 			t.Errorf("got %v", err)
 		}
 		s.safe(t)
-		if _, err := s.verify(t.Context(), pre.Move); code(err) != "RolledBack" || s.state() != Precopied || !s.oldRuns() {
+		if _, err := s.verify(t.Context(), move); code(err) != "RolledBack" || s.state() != Precopied || !s.oldRuns() {
 			t.Errorf("got %v, state %s", err, s.state())
 		}
 		s.toTheEnd(t.Context(), t)
@@ -128,17 +114,10 @@ func TestAnUnfinishedRollbackIsNotRunOver(t *testing.T) {
 
 func TestAClaimThatPipectlDidNotMakeIsLeft(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
-		pre, err := s.precopy(t.Context())
-		if err == nil {
-			_, err = s.migrate(t.Context(), pre.Move, "run-1")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.startNew()
+		move := s.moved(t)
 		s.new.edit(newClaimP, func(o map[string]any) { sub(o, "metadata")["annotations"] = map[string]any{} })
 		s.fresh.Loading = true
-		if _, err := s.verify(t.Context(), pre.Move); code(err) != "JenkinsDiffers" {
+		if _, err := s.verify(t.Context(), move); code(err) != "JenkinsDiffers" {
 			t.Errorf("got %v", err)
 		}
 		if s.new.get(newClaimP) == nil || s.new.get(newVolume) != nil {

@@ -1,6 +1,7 @@
 package jenkinshome
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -18,8 +19,8 @@ import (
 // Route sameNode: the data volume is a claim of the source cluster. Its own CSI driver attaches and mounts it, so that all there is to know
 // of it is known before: that the claim is the volume's, that Jenkins' node can have it, and that nobody else writes to it.
 
-// claimedBy are the claims of Jenkins' namespace that the source cluster has of the data volume, each with its PersistentVolume.
-func (m *mission) claimedBy(ctx context.Context) ([]newClaim, error) {
+// claimedBy are the names of the claims of Jenkins' namespace that the source cluster has of the data volume.
+func (m *mission) claimedBy(ctx context.Context) ([]string, error) {
 	if m.move.VolumeID == "" {
 		return nil, nil
 	}
@@ -30,10 +31,10 @@ func (m *mission) claimedBy(ctx context.Context) ([]newClaim, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []newClaim
+	var out []string
 	for i := range pvs {
 		if n := newClaimOf(&pvs[i]); n.claim.Namespace == m.move.Source.Namespace && pvs[i].DeletionTimestamp == nil {
-			out = append(out, n)
+			out = append(out, n.claim.Name)
 		}
 	}
 	return out, nil
@@ -42,24 +43,11 @@ func (m *mission) claimedBy(ctx context.Context) ([]newClaim, error) {
 // ownClaim finds the claim of route sameNode: the one that was named, else what the cluster has of the volume; "" where there is none. err is
 // for what no route may pass over.
 func (m *mission) ownClaim(ctx context.Context) (name string, why, err error) {
-	all, err := m.claimedBy(ctx)
-	if err != nil {
+	all, err := m.unusedClaims(ctx)
+	if err != nil || len(all) == 0 {
 		return "", nil, err
 	}
-	for _, n := range all {
-		if who, err := m.users(ctx, n.claim.Name); err != nil || len(who) > 0 {
-			return "", nil, orInUse(err, n.claim.Name, who)
-		}
-	}
-	name = m.move.Claim
-	if name == "" {
-		if len(all) == 0 {
-			return "", nil, nil
-		}
-		name = all[0].claim.Name
-	} else if who, err := m.users(ctx, name); err != nil || len(who) > 0 {
-		return "", nil, orInUse(err, name, who)
-	}
+	name = cmp.Or(m.move.Claim, all[0])
 	why, err = m.claimServes(ctx, name)
 	return name, why, err
 }
@@ -69,43 +57,40 @@ func (m *mission) unused(ctx context.Context) error {
 	if m.move.Route != routeSameNode {
 		return nil
 	}
+	_, err := m.unusedClaims(ctx)
+	return err
+}
+
+// unusedClaims are the names of the volume's claims, with the one that was named, none of which a pod may have other than ours.
+func (m *mission) unusedClaims(ctx context.Context) ([]string, error) {
 	all, err := m.claimedBy(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, n := range append(all, newClaim{claim: kube.ObjectRef{Name: m.move.Claim}}) {
-		if who, err := m.users(ctx, n.claim.Name); n.claim.Name != "" && (err != nil || len(who) > 0) {
-			return orInUse(err, n.claim.Name, who)
-		}
+	if named := m.move.Claim; named != "" && !slices.Contains(all, named) {
+		all = append(all, named)
 	}
-	return nil
-}
-
-func orInUse(err error, claim string, who []string) error {
-	if err != nil {
-		return err
+	if len(all) == 0 {
+		return nil, nil
 	}
-	return &steps.Error{Code: "ClaimInUse", Category: steps.Conflict, Retryable: true,
-		Message: fmt.Sprintf("claim %s of the data volume is used already, by %s: what it writes and what is copied would be mixed", claim, strings.Join(who, ", ")),
-		Hints:   []string{"scale it to 0 until the home is moved"}}
-}
-
-// users are the pods, other than ours, that have a claim of Jenkins' namespace.
-func (m *mission) users(ctx context.Context, claim string) ([]string, error) {
 	pods, err := m.source.Typed.CoreV1().Pods(m.move.Source.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("pods of namespace %s: %w", m.move.Source.Namespace, kube.Explain(err))
 	}
-	var out []string
-	for _, p := range pods.Items {
-		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed && p.Labels[kube.RunLabel] == "" &&
-			slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
-				return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim
-			}) {
-			out = append(out, p.Name)
+	for _, claim := range all {
+		var who []string
+		for i := range pods.Items {
+			if p := &pods.Items[i]; p.Labels[kube.RunLabel] == "" && kube.UsesClaim(p, claim) {
+				who = append(who, p.Name)
+			}
+		}
+		if len(who) > 0 {
+			return nil, &steps.Error{Code: "ClaimInUse", Category: steps.Conflict, Retryable: true,
+				Message: fmt.Sprintf("claim %s of the data volume is used already, by %s: what it writes and what is copied would be mixed", claim, strings.Join(who, ", ")),
+				Hints:   []string{"scale it to 0 until the home is moved"}}
 		}
 	}
-	return out, nil
+	return all, nil
 }
 
 // claimServes says by why that no mover on Jenkins' node can write to the data volume by this claim. Before a stage that makes the claim has

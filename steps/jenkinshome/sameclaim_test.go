@@ -122,16 +122,9 @@ func TestAClaimThatDoesNotServeIsRefused(t *testing.T) {
 func TestARolledBackMoveGoesByTheClaimThatIsMadeAnew(t *testing.T) {
 	bubble(t, func(t *testing.T, s *stage) {
 		s.claimed()
-		pre, err := s.precopy(t.Context())
-		if err == nil {
-			_, err = s.migrate(t.Context(), pre.Move, "run-1")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.startNew()
+		move := s.moved(t)
 		s.fresh.Do(func(j *jenkinstest.Server) { delete(j.Jobs, "a") })
-		if _, err := s.verify(t.Context(), pre.Move); code(err) != "JenkinsDiffers" || s.state() != Precopied || !s.oldRuns() {
+		if _, err := s.verify(t.Context(), move); code(err) != "JenkinsDiffers" || s.state() != Precopied || !s.oldRuns() {
 			t.Fatalf("%v, %s", err, s.state())
 		}
 		s.old.remove(sameClaim)

@@ -64,9 +64,7 @@ func scoutKey(app *argo.Application) string {
 // shares reports an Application whose status holds unless its sources have moved on: it says that all is as it should be, and is of what
 // the Application says now.
 func shares(w wanted, app *argo.Application) bool {
-	return w.Shared && !w.Hard && len(w.Filter) == 0 && !pinned(app, w) && app.Spec.SourceHydrator == nil &&
-		app.Status.Sync.Status == argo.SyncStatusCodeSynced && app.Status.ReconciledAt != nil && len(app.Status.Conditions) == 0 &&
-		app.Annotations[argo.AnnotationKeyRefresh] == "" && comparesSpec(app)
+	return w.Shared && speaks(w, app) && app.Spec.SourceHydrator == nil && app.Status.Sync.Status == argo.SyncStatusCodeSynced
 }
 
 // scouted reports that the status is of the revisions that a scout has just found.

@@ -37,12 +37,15 @@ func settled(m memory, w wanted, app *argo.Application, now time.Time) (memory, 
 // known reports that Argo CD found not long ago that there is something to sync, in the revision that is wanted. A status that says so
 // is as good as a new one, since the sync reads Git anew; one that says Synced never is.
 func known(w wanted, app *argo.Application, now time.Time) bool {
-	at := app.Status.ReconciledAt
-	if w.Hard || w.Follow || at == nil || now.Sub(at.Time).Abs() >= w.Recent || pinned(app, w) || len(w.Filter) > 0 {
-		return false
-	}
 	s := app.Status.Sync
-	return s.Status == argo.SyncStatusCodeOutOfSync && delivers(w, nil, s.Revision, s.Revisions) && len(app.Status.Conditions) == 0 &&
+	return speaks(w, app) && !w.Follow && now.Sub(app.Status.ReconciledAt.Time).Abs() < w.Recent &&
+		s.Status == argo.SyncStatusCodeOutOfSync && delivers(w, nil, s.Revision, s.Revisions)
+}
+
+// speaks reports a status that says something of what is wanted without a new comparison: it is whole, without conditions, of what the
+// Application says now, and not about to change.
+func speaks(w wanted, app *argo.Application) bool {
+	return !w.Hard && len(w.Filter) == 0 && !pinned(app, w) && app.Status.ReconciledAt != nil && len(app.Status.Conditions) == 0 &&
 		app.Annotations[argo.AnnotationKeyRefresh] == "" && comparesSpec(app)
 }
 
