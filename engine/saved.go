@@ -182,12 +182,15 @@ func stageMoved(was, is StagePlan) []string {
 	return moved
 }
 
-// movedError refuses a run.
+// movedError refuses a run: one line for each thing that moved.
 func movedError(moved []string, again string) error {
-	const most = 10
-	text := strings.Join(moved[:min(len(moved), most)], "; ")
-	if n := len(moved) - most; n > 0 {
-		text += fmt.Sprintf("; and %d more", n)
+	const most = 20
+	text := "the plan is out of date. Since it was made, this has moved:"
+	for _, m := range moved[:min(len(moved), most)] {
+		text += "\n  - " + m // a dash, for where a report has it all in one line
 	}
-	return &steps.Error{Code: "PlanMoved", Category: steps.Precondition, Message: "the plan is out of date: " + text, Hints: []string{"plan again: " + again}}
+	if n := len(moved) - most; n > 0 {
+		text += fmt.Sprintf("\n  - and %d more", n)
+	}
+	return &steps.Error{Code: "PlanMoved", Category: steps.Precondition, Message: text, Hints: []string{"plan again (--out FILE saves it): " + again}}
 }

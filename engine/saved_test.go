@@ -3,8 +3,10 @@ package engine_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,6 +71,23 @@ func (s *saving) save(t *testing.T) *engine.SavedPlan {
 	return back
 }
 
+// many is a pipeline with 22 params.
+func many() string {
+	text := head + "  params:\n"
+	for i := range 22 {
+		text += fmt.Sprintf("    p%02d: {type: int}\n", i)
+	}
+	return text + "  stages:\n    - {name: a, step: make-thing, with: {name: ta}}\n"
+}
+
+func manyParams(value int) map[string]string {
+	out := map[string]string{}
+	for i := range 22 {
+		out[fmt.Sprintf("p%02d", i)] = strconv.Itoa(value)
+	}
+	return out
+}
+
 func TestASavedPlanIsAppliedAsItIsOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -91,7 +110,9 @@ func TestASavedPlanIsAppliedAsItIsOrNotAtAll(t *testing.T) {
 			}
 		}, exit: 10, says: "policy.json: its content"},
 		"what was to be made is there": {between: func(_ *testing.T, s *saving) { s.w.things["tc"] = 1 },
-			exit: 10, says: "stage c: was planned as changes, now as keep; stage c: thing/tc: was to create, now to keep"},
+			exit: 10, says: "the plan is out of date. Since it was made, this has moved:\n  - stage c: was planned as changes, now as keep\n  - stage c: thing/tc: was to create, now to keep"},
+		"more moved than anybody reads": {before: func(s *saving) { s.params = manyParams(0) }, between: func(_ *testing.T, s *saving) { s.params = manyParams(1) }, src: many(),
+			exit: 10, says: "\n  - param p19: was 0, is 1\n  - and 2 more"},
 		"what was there is gone": {before: func(s *saving) { s.w.things["tc"] = 1 }, between: func(_ *testing.T, s *saving) { delete(s.w.things, "tc") },
 			exit: 10, says: "thing/tc: was to keep, now to create"},
 		"what was there differs": {before: func(s *saving) { s.w.things["tc"] = 1 }, between: func(_ *testing.T, s *saving) { s.w.things["tc"] = 2 },
