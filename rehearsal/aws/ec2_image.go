@@ -41,7 +41,16 @@ func (c *Cloud) describeImages(req *request) (any, error) {
 		if i.State == "" {
 			i.State = "available"
 		}
-		out = append(out, group("", el("imageId", id), el("imageState", i.State), opt("architecture", i.Arch), el("rootDeviceType", "ebs")))
+		out = append(out, c.imageNode(id, i))
 	}
 	return []node{items("imagesSet", out...)}, nil
+}
+
+// imageNode is an image of the account's own, on one disk.
+func (c *Cloud) imageNode(id string, i Image) node {
+	disk := group("", el("deviceName", "/dev/xvda"), group("ebs", el("snapshotId", "snap-0"+digits(id, 16)), el("volumeSize", 20), el("volumeType", "gp3"), el("deleteOnTermination", true)))
+	return group("", el("imageId", id), el("imageState", i.State), opt("architecture", i.Arch), el("rootDeviceType", "ebs"), el("rootDeviceName", "/dev/xvda"), items("blockDeviceMapping", disk),
+		el("name", "node-"+digits(id, 8)), el("description", "a node of Kubernetes"), el("imageOwnerId", c.opt.Account), el("imageLocation", c.opt.Account+"/node-"+digits(id, 8)), el("isPublic", false),
+		el("creationDate", c.start.UTC().Format("2006-01-02T15:04:05.000Z")), el("imageType", "machine"), el("hypervisor", "xen"), el("virtualizationType", "hvm"), el("bootMode", "uefi-preferred"),
+		items("productCodes"), tagSet(nil))
 }

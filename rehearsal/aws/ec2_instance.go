@@ -80,7 +80,11 @@ func (i *instance) world() Instance {
 func (c *Cloud) instanceNode(i *instance) node {
 	var groups, disks []node
 	for _, id := range i.groups {
-		groups = append(groups, group("", el("groupId", id)))
+		name := ""
+		if g, ok := c.ec2.groups.find(id); ok {
+			name = g.name
+		}
+		groups = append(groups, group("", el("groupId", id), opt("groupName", name)))
 	}
 	for _, v := range c.ec2.volumes.rows {
 		if a := v.attachment; a != nil && a.instance == i.id {
@@ -88,14 +92,32 @@ func (c *Cloud) instanceNode(i *instance) node {
 		}
 	}
 	n := group("", el("instanceId", i.id), el("imageId", i.image), el("instanceType", i.typ), el("architecture", i.arch), el("launchTime", i.launched),
-		group("instanceState", el("code", instanceStates[i.state]), el("name", i.state)), group("placement", el("availabilityZone", i.zone), el("tenancy", "default")),
-		el("privateDnsName", i.dns), el("rootDeviceName", i.rootDevice), el("rootDeviceType", "ebs"), items("blockDeviceMapping", disks...), items("groupSet", groups...), tagSet(i.tags))
+		group("instanceState", el("code", instanceStates[i.state]), el("name", i.state)), group("placement", el("availabilityZone", i.zone), el("groupName", ""), el("tenancy", "default")),
+		el("privateDnsName", i.dns), el("rootDeviceName", i.rootDevice), el("rootDeviceType", "ebs"), items("blockDeviceMapping", disks...), items("groupSet", groups...), tagSet(i.tags),
+		el("amiLaunchIndex", 0), el("clientToken", ""), el("ebsOptimized", false), el("hypervisor", "xen"), el("virtualizationType", "hvm"), el("reason", ""), items("productCodes"),
+		group("monitoring", el("state", "disabled")), group("hibernationOptions", el("configured", false)), group("metadataOptions", el("state", "applied"), el("httpEndpoint", "enabled"),
+			el("httpTokens", "required"), el("httpPutResponseHopLimit", 2), el("httpProtocolIpv6", "disabled"), el("instanceMetadataTags", "disabled")))
 	if i.spot { // of others it says nothing
 		n.kids = append(n.kids, el("instanceLifecycle", "spot"))
 	}
 	if i.state != "terminated" {
-		n.kids = append(n.kids, el("vpcId", i.vpc), el("subnetId", i.subnet), el("privateIpAddress", i.ip), opt("ipAddress", i.publicIP),
-			items("networkInterfaceSet", group("", el("networkInterfaceId", i.eni), el("subnetId", i.subnet), el("vpcId", i.vpc), el("privateIpAddress", i.ip), el("status", "in-use"))))
+		n.kids = append(n.kids, el("vpcId", i.vpc), el("subnetId", i.subnet), el("privateIpAddress", i.ip), opt("ipAddress", i.publicIP), el("sourceDestCheck", true),
+			items("networkInterfaceSet", c.ownInterface(i, groups)))
+	}
+	return n
+}
+
+// ownInterface is the interface that an instance was launched with, as it tells of it.
+func (c *Cloud) ownInterface(i *instance, groups []node) node {
+	n := group("", el("networkInterfaceId", i.eni), el("subnetId", i.subnet), el("vpcId", i.vpc), el("privateIpAddress", i.ip), el("privateDnsName", i.dns), el("status", "in-use"),
+		el("interfaceType", "interface"), el("description", ""), el("ownerId", c.opt.Account), el("macAddress", macOf(i.eni)), el("sourceDestCheck", true), items("groupSet", groups...),
+		items("ipv6AddressesSet"), items("privateIpAddressesSet", group("", el("privateIpAddress", i.ip), el("privateDnsName", i.dns), el("primary", true))))
+	if e, ok := c.ec2.interfaces.find(i.eni); ok {
+		n.kids = append(n.kids, group("attachment", el("attachmentId", e.attachment), el("deviceIndex", 0), el("networkCardIndex", 0), el("status", "attached"),
+			el("attachTime", i.launched), el("deleteOnTermination", true)))
+	}
+	if i.publicIP != "" {
+		n.kids = append(n.kids, group("association", el("publicIp", i.publicIP), el("ipOwnerId", "amazon")))
 	}
 	return n
 }

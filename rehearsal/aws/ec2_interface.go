@@ -55,7 +55,7 @@ func (c *Cloud) interfaceNode(e *networkInterface) node {
 		items("privateIpAddressesSet", group("", el("privateIpAddress", e.ip), el("privateDnsName", c.privateName(e.ip)), el("primary", true))))
 	if e.status == "in-use" {
 		n.kids = append(n.kids, group("attachment", opt("attachmentId", e.attachment), opt("instanceId", e.instance), el("instanceOwnerId", c.opt.Account),
-			el("deviceIndex", 0), el("status", "attached"), el("deleteOnTermination", true)))
+			el("deviceIndex", 0), el("networkCardIndex", 0), el("status", "attached"), el("attachTime", e.created), el("deleteOnTermination", true)))
 	}
 	if e.publicIP != "" {
 		association := ""

@@ -19,8 +19,8 @@ type balancer struct {
 
 // targetGroup outlives the load balancer that it was made for.
 type targetGroup struct {
-	arn, vpc string
-	tags     map[string]string
+	arn, vpc, name, kind string // kind: that of its load balancer
+	tags                 map[string]string
 }
 
 // Both generations are one service to IAM and to signatures; their API versions tell them apart.
@@ -86,7 +86,7 @@ func (c *Cloud) SeedLoadBalancer(s LoadBalancerSeed) error {
 		b.interfaces = append(b.interfaces, e.id)
 	}
 	if s.Kind != "classic" {
-		b.targets = []*targetGroup{{arn: c.arn("elasticloadbalancing", "targetgroup/"+s.Name+"/"+c.hex(16)), vpc: b.vpc, tags: s.Tags}}
+		b.targets = []*targetGroup{{arn: c.arn("elasticloadbalancing", "targetgroup/"+s.Name+"/"+c.hex(16)), vpc: b.vpc, name: s.Name, kind: s.Kind, tags: s.Tags}}
 	}
 	c.balancers = append(c.balancers, b)
 	return nil
@@ -98,38 +98,6 @@ func (c *Cloud) balancerWhere(is func(*balancer) bool) *balancer {
 		return nil
 	}
 	return c.balancers[i]
-}
-
-func (c *Cloud) describeBalancers(req *request) (any, error) {
-	wanted := list(req, "LoadBalancerArns.member")
-	var rows []node
-	for _, b := range c.balancers {
-		if b.kind == "classic" || len(wanted) > 0 && !slices.Contains(wanted, b.arn) {
-			continue
-		}
-		rows = append(rows, group("", el("LoadBalancerArn", b.arn), el("LoadBalancerName", b.name), el("VpcId", b.vpc), el("Type", b.kind), el("CreatedTime", b.created),
-			el("Scheme", "internet-facing"), group("State", el("Code", "active")), members("SecurityGroups", texts(b.groups)...)))
-	}
-	if len(wanted) > len(rows) {
-		return nil, fail("LoadBalancerNotFound", "One or more load balancers not found")
-	}
-	return balancerPage(c, req, "LoadBalancers", rows)
-}
-
-// balancerPage is ELB's way of pages.
-func balancerPage(c *Cloud, req *request, name string, rows []node) ([]node, error) {
-	size, err := number(req, "PageSize", 400)
-	if err != nil {
-		return nil, err
-	}
-	if c.opt.PageSize > 0 {
-		size = min(size, c.opt.PageSize)
-	}
-	page, next, err := pageOf(rows, size, req.form.Get("Marker"))
-	if err != nil {
-		return nil, fail("ValidationError", "Invalid Marker.")
-	}
-	return []node{members(name, page...), opt("NextMarker", next)}, nil
 }
 
 func (c *Cloud) describeBalancerTags(req *request) (any, error) {
@@ -166,27 +134,6 @@ func (c *Cloud) balancerTags(arn string) (map[string]string, error) {
 	return nil, fail("LoadBalancerNotFound", "One or more load balancers not found")
 }
 
-func (c *Cloud) describeTargetGroups(req *request) (any, error) {
-	arn := req.form.Get("LoadBalancerArn")
-	var rows []node
-	for _, b := range c.balancers {
-		for _, t := range b.targets {
-			if arn == "" || b.arn == arn {
-				rows = append(rows, group("", el("TargetGroupArn", t.arn), el("VpcId", t.vpc), members("LoadBalancerArns", texts([]string{b.arn})...)))
-			}
-		}
-	}
-	for _, t := range c.loneTargets {
-		if arn == "" {
-			rows = append(rows, group("", el("TargetGroupArn", t.arn), el("VpcId", t.vpc)))
-		}
-	}
-	if arn != "" && c.balancerWhere(func(b *balancer) bool { return b.arn == arn }) == nil {
-		return nil, fail("LoadBalancerNotFound", "One or more load balancers not found")
-	}
-	return balancerPage(c, req, "TargetGroups", rows)
-}
-
 // deleteBalancer succeeds for one that is gone, as ELB does. Its interfaces go a little later, its target groups stay.
 func (c *Cloud) deleteBalancer(req *request) (any, error) {
 	return c.dropBalancer(req, func(b *balancer) bool { return b.arn == req.form.Get("LoadBalancerArn") })
@@ -216,17 +163,6 @@ func (c *Cloud) deleteTargetGroup(req *request) (any, error) {
 	}
 	c.loneTargets = slices.DeleteFunc(c.loneTargets, is)
 	return nil, nil
-}
-
-func (c *Cloud) describeClassic(req *request) (any, error) {
-	var rows []node
-	for _, b := range c.balancers {
-		if b.kind == "classic" {
-			rows = append(rows, group("", el("LoadBalancerName", b.name), el("VPCId", b.vpc), el("CreatedTime", b.created), el("Scheme", "internet-facing"),
-				members("Subnets", texts(b.subnets)...), members("SecurityGroups", texts(b.groups)...)))
-		}
-	}
-	return balancerPage(c, req, "LoadBalancerDescriptions", rows)
 }
 
 func (c *Cloud) describeClassicTags(req *request) (any, error) {

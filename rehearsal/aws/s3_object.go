@@ -24,6 +24,7 @@ type object3 struct {
 	kmsKey     string
 	modified   time.Time
 	meta       map[string]string // x-amz-meta- headers
+	checksum   map[string]string // x-amz-checksum- headers: what a client counted is given back
 }
 
 var objectOperations = map[string]operation{
@@ -83,7 +84,7 @@ func (c *Cloud) putObject(req *request) (any, error) {
 	case match != "" && strings.Trim(match, `"`) != strings.Trim(old.etag, `"`), h.Get("If-None-Match") == "*" && old != nil:
 		return nil, &apiError{code: "PreconditionFailed", status: http.StatusPreconditionFailed, message: "At least one of the pre-conditions you specified did not hold"}
 	}
-	o := &object3{body: req.raw, modified: time.Now(), meta: metaOf(h), encryption: h.Get("X-Amz-Server-Side-Encryption"), kmsKey: h.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id")}
+	o := &object3{body: req.raw, modified: time.Now(), meta: headersOf(h, metaPrefix), checksum: headersOf(h, sumPrefix), encryption: h.Get("X-Amz-Server-Side-Encryption"), kmsKey: h.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id")}
 	switch o.encryption {
 	case "":
 		o.encryption = "AES256"
@@ -103,12 +104,16 @@ func (c *Cloud) putObject(req *request) (any, error) {
 	return s3Answer{header: o.header()}, nil
 }
 
-const metaPrefix = "X-Amz-Meta-"
+const (
+	metaPrefix = "X-Amz-Meta-"
+	sumPrefix  = "X-Amz-Checksum-"
+)
 
-func metaOf(h http.Header) map[string]string {
+// headersOf are the headers that begin with prefix.
+func headersOf(h http.Header, prefix string) map[string]string {
 	out := map[string]string{}
 	for k, v := range h {
-		if strings.HasPrefix(k, metaPrefix) {
+		if strings.HasPrefix(k, prefix) {
 			out[k] = v[0]
 		}
 	}
@@ -118,6 +123,7 @@ func metaOf(h http.Header) map[string]string {
 func (o *object3) header() map[string]string {
 	h := map[string]string{"ETag": o.etag, "X-Amz-Server-Side-Encryption": o.encryption}
 	maps.Copy(h, o.meta)
+	maps.Copy(h, o.checksum)
 	if o.kmsKey != "" {
 		h["X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"] = o.kmsKey
 	}
@@ -134,6 +140,7 @@ func (c *Cloud) getObject(req *request) (any, error) {
 		return nil, noSuchKey(req.vars["Key"])
 	}
 	h := o.header()
+	h["Accept-Ranges"] = "bytes"
 	h["Last-Modified"] = o.modified.UTC().Format(http.TimeFormat)
 	return s3Answer{header: h, body: o.body}, nil
 }
@@ -173,10 +180,20 @@ func (c *Cloud) listObjects(req *request) (any, error) {
 	if err != nil {
 		return nil, fail("InvalidArgument", "The continuation token provided is incorrect")
 	}
-	doc := []node{el("Name", req.vars["Bucket"]), el("Prefix", prefix), el("KeyCount", len(page)), el("MaxKeys", size), el("IsTruncated", next != ""), opt("NextContinuationToken", next)}
+	spell := func(s string) string { return s }
+	if req.query.Get("encoding-type") == "url" {
+		spell = func(s string) string { return awsEscape(s, true) }
+	}
+	doc := []node{el("Name", req.vars["Bucket"]), el("Prefix", spell(prefix)), opt("EncodingType", req.query.Get("encoding-type")), el("KeyCount", len(page)), el("MaxKeys", size), el("IsTruncated", next != ""), opt("NextContinuationToken", next)}
 	for _, k := range page {
 		o := b.objects[k]
-		doc = append(doc, group("Contents", el("Key", k), el("LastModified", o.modified), el("ETag", o.etag), el("Size", len(o.body)), el("StorageClass", "STANDARD")))
+		kids := []node{el("Key", spell(k)), el("LastModified", o.modified), el("ETag", o.etag), el("Size", len(o.body)), el("StorageClass", "STANDARD")}
+		for _, name := range sortedKeys(o.checksum) {
+			if algorithm := strings.ToUpper(strings.TrimPrefix(name, sumPrefix)); algorithm != "TYPE" {
+				kids = append(kids, el("ChecksumAlgorithm", algorithm))
+			}
+		}
+		doc = append(doc, group("Contents", kids...))
 	}
 	return s3Answer{root: "ListBucketResult", doc: doc}, nil
 }

@@ -1,7 +1,8 @@
 """Makes calls with the aws CLI and holds what comes over the wire against botocore's model of the service.
 
-stdin: {"endpoint": URL, "calls": [{"call": "ec2 DescribeVpcs", "params": {...}, "keep": {NAME: JMESPATH}, "expect": CODE}]}
-  A string "{NAME}" in params is replaced by what an earlier call kept.
+stdin: {"endpoint": URL, "calls": [{"call": "ec2 DescribeVpcs", "params": {...}, "keep": {NAME: JMESPATH}, "args": [text]}],
+        "kept": {NAME: text}}
+  A string "{NAME}" in params is replaced by what an earlier call kept, or by what "kept" has.
 stdout: one JSON object a line, per call: {"call", "error", "findings": [text], "paths": [dotted names of the fields that are there]}
 """
 import contextlib
@@ -63,13 +64,18 @@ class Walk:
                     continue
                 have.add(name)
                 self.paths.add(f"{path}.{name}")
-                self.xml(shape.members[name], child, f"{path}.{name}", flat)
+                member = shape.members[name]
+                if member.type_name == "list" and member.serialization.get("flattened"):  # S3's: every element is an item
+                    self.xml(member.member, child, f"{path}.{name}[]", flat)
+                else:
+                    self.xml(member, child, f"{path}.{name}", flat)
             self.required(shape, have, path)
         elif shape.type_name == "list":
             want = shape.member.serialization.get("name", flat)
             for child in el:
                 if local(child) != want:
                     self.found(path, f"has {local(child)} in a list of {want}")
+                self.paths.add(path + "[]")
                 self.xml(shape.member, child, path + "[]", flat)
         elif shape.type_name == "map":
             pass
@@ -95,11 +101,13 @@ class Walk:
             if not isinstance(value, list):
                 return self.found(path, "is no list")
             for v in value:
+                self.paths.add(path + "[]")
                 self.json(shape.member, v, path + "[]")
         elif kind == "map":
             if not isinstance(value, dict):
                 return self.found(path, "is no map")
             for v in value.values():
+                self.paths.add(path + "{}")
                 self.json(shape.value, v, path + "{}")
         elif kind in ("integer", "long", "double", "float", "timestamp"):
             if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -117,8 +125,18 @@ def local(el):
     return el.tag.rpartition("}")[2]
 
 
-def compare(model, content):
+def rest_xml(walk, shape, http):
+    """Walks an answer of S3: of its fields some are headers, and one may be the body as it is."""
+    for name, member in shape.members.items():
+        if member.serialization.get("location") == "header" and member.serialization["name"].lower() in http.headers:
+            walk.paths.add(f".{name}")
+    if http.content and "payload" not in shape.serialization:
+        walk.xml(shape, ET.fromstring(http.content), "", "member")
+
+
+def compare(model, http):
     """What is wrong with a raw answer, and the fields that it has."""
+    content = http.content
     walk, shape = Walk(), model.output_shape
     protocol = model.service_model.protocol
     if shape is None:
@@ -135,6 +153,8 @@ def compare(model, content):
                 return walk
             root = inner[0]
         walk.xml(shape, root, "", "item" if protocol == "ec2" else "member")
+    elif protocol == "rest-xml":
+        rest_xml(walk, shape, http)
     else:
         walk.json(shape, json.loads(content or b"{}"), "")
     return walk
@@ -153,14 +173,14 @@ def fill(value, kept):
 def main():
     job = json.load(sys.stdin)
     driver = create_clidriver()
-    seen, kept = [], {}
+    seen, kept = [], dict(job["kept"])
     driver.session.register("after-call", lambda http_response, parsed, model, **_: seen.append((http_response, parsed, model)))
     for call in job["calls"]:
         service, operation = call["call"].split()
         seen.clear()
         said, complained = io.StringIO(), io.StringIO()
         args = [service, xform_name(operation, "-"), "--endpoint-url", job["endpoint"], "--output", "json", "--no-paginate",
-                "--cli-input-json", json.dumps(fill(call.get("params", {}), kept))]
+                *(call.get("args") or ["--cli-input-json", json.dumps(fill(call.get("params", {}), kept))])]
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
             code = driver.main(args)
         out = {"call": call["call"], "error": "", "findings": [], "paths": []}
@@ -168,7 +188,7 @@ def main():
             out["error"] = complained.getvalue().strip()[:160] or f"exit {code}"
         else:
             http, parsed, model = seen[-1]
-            walk = compare(model, http.content)
+            walk = compare(model, http)
             out["findings"], out["paths"] = sorted(set(walk.findings)), sorted(walk.paths)
             for name, path in call.get("keep", {}).items():
                 kept[name] = jmespath.search(path, parsed)
