@@ -199,7 +199,7 @@ func (c *Cloud) attachVolume(req *request) (any, error) {
 	if slices.ContainsFunc(onIt, func(o *volume) bool { return o.attachment.device == device }) {
 		return nil, fail("InvalidParameterValue", "Invalid value '%s' for unixDevice. Attachment point %s is already in use", device, device)
 	}
-	if t := typeNamed(i.typ); t != nil && len(onIt) >= t.maximumEBS-1 {
+	if c.full(i, len(onIt)) {
 		return nil, fail("AttachmentLimitExceeded", "The maximum number of volumes attached to instance '%s' has been reached.", i.id)
 	}
 	v.state = "in-use"

@@ -36,6 +36,7 @@ type mission struct {
 	source *kube.Client // nil until it was needed
 	home   *home
 	disk   sourceDisk // of route snapshot
+	types  instanceTypes
 	rec    *record
 	check  Verdict
 	diff   []string

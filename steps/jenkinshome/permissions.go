@@ -17,6 +17,8 @@ var (
 		routeStream:   {"ec2:AttachVolume", "ec2:DetachVolume"},
 		routeSnapshot: {"ec2:AttachVolume", "ec2:CreateSnapshot", "ec2:CreateVolume", "ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DescribeSnapshots", "ec2:DetachVolume"},
 	}
+	// optional only tells earlier what an attachment would: without the permission the steps go on.
+	optional = []string{"ec2:DescribeInstanceTypes"}
 )
 
 // permitted tells early what the caller may not do on the route that is taken; where none is known yet, what it needs on any.

@@ -219,17 +219,17 @@ func (m *mission) attachable(ctx context.Context) error {
 			Message: fmt.Sprintf("Jenkins runs on %s (%s), but its home was copied from %s (%s)", m.home.Node.Name, m.home.Instance, m.vol.Tags[tagNode], before),
 			Hints:   []string{"let it run on the old node again, or begin anew with another volume"}}
 	}
-	if m.vol.ID != "" {
-		machine, err := readInstance(ctx, m.aws, m.home.Instance)
-		if err != nil {
-			return err
-		}
+	if m.vol.Instance == m.home.Instance && m.vol.ID != "" {
+		return nil
+	}
+	machine, err := readInstance(ctx, m.aws, m.home.Instance)
+	if err != nil {
+		return err
+	}
+	if m.vol.ID != "" { // else its zone is not known
 		if err := inZone(m.vol, m.home.Instance, machine); err != nil {
 			return err
 		}
-		if _, err := freeDevice(machine); err != nil && m.vol.Instance != m.home.Instance {
-			return err
-		}
 	}
-	return nil
+	return m.takes(ctx, machine, 1)
 }

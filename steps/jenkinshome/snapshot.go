@@ -87,42 +87,58 @@ func (m *mission) copier(ctx context.Context, d sourceDisk) (sourceDisk, error) 
 	if err != nil {
 		return d, fmt.Errorf("copyCluster: %w", err)
 	}
-	_, _, before := parseSource(m.vol.Tags[tagSource])
-	best := 0
+	best, full := 0, error(nil)
 	for _, n := range nodes {
 		if !ready(&n) || n.Spec.Unschedulable {
 			continue
 		}
-		id, err := instanceOf(ctx, m.aws, &n, "")
+		id, rank, err := m.copierRank(ctx, &n, d.Volume != "")
 		if cannotTell(err) {
 			return d, err
-		}
-		if err != nil {
-			continue
-		}
-		machine, err := readInstance(ctx, m.aws, id)
-		if cannotTell(err) {
-			return d, err
-		}
-		if err != nil || inZone(m.vol, id, machine) != nil {
-			continue
-		}
-		rank := 1
-		switch id {
-		case m.vol.Instance:
-			rank = 3
-		case before:
-			rank = 2
 		}
 		if rank > best {
 			best, d.Node, d.Instance = rank, n.Name, id
 		}
+		if id != "" && err != nil {
+			full = err
+		}
+	}
+	if best == 0 && full != nil {
+		return d, full
 	}
 	if best == 0 {
 		return d, &steps.Error{Code: "NoCopier", Category: steps.Precondition, Message: fmt.Sprintf("no ready node of %s is an EC2 instance in the volume's zone %s", where, m.vol.Zone),
 			Hints: []string{"name a cluster that has one by `copyCluster`, such as the one that Jenkins goes to"}}
 	}
 	return d, nil
+}
+
+// copierRank says how well a node would do, 0 of one that cannot: then err says why, and id is told of one that only lacks room for the volumes.
+func (m *mission) copierRank(ctx context.Context, n *corev1.Node, clone bool) (id string, rank int, err error) {
+	if id, err = instanceOf(ctx, m.aws, n, ""); err != nil {
+		return "", 0, err
+	}
+	machine, err := readInstance(ctx, m.aws, id)
+	if err == nil {
+		err = inZone(m.vol, id, machine)
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	if id == m.vol.Instance { // it has what a pass needs, or had it
+		return id, 3, nil
+	}
+	volumes := 1
+	if clone {
+		volumes = 2
+	}
+	if err := m.takes(ctx, machine, volumes); err != nil {
+		return id, 0, err
+	}
+	if _, _, before := parseSource(m.vol.Tags[tagSource]); id == before {
+		return id, 2, nil
+	}
+	return id, 1, nil
 }
 
 // copyCluster is where the copying Job runs.

@@ -3,7 +3,6 @@ package jenkinshome
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -93,11 +92,11 @@ func attach(ctx context.Context, s *cloud.Session, v volume, instance string, sa
 	if err := inZone(v, instance, machine); err != nil {
 		return err
 	}
-	device, err := freeDevice(machine)
-	if err != nil {
-		return err
+	free := freeDevices(machine)
+	if len(free) == 0 {
+		return noDevice(machine)
 	}
-	_, err = cloud.EC2(s).AttachVolume(ctx, &ec2.AttachVolumeInput{VolumeId: &v.ID, InstanceId: &instance, Device: &device})
+	_, err = cloud.EC2(s).AttachVolume(ctx, &ec2.AttachVolumeInput{VolumeId: &v.ID, InstanceId: &instance, Device: &free[0]})
 	if err != nil && cloud.Code(err) != "VolumeInUse" && cloud.Code(err) != "IncorrectState" { // somebody, or our own lost call, was first: look
 		return fmt.Errorf("volume %s: attach to %s: %w", v.ID, instance, cloud.Explain(err))
 	}
@@ -121,23 +120,6 @@ func inZone(v volume, instance string, machine types.Instance) error {
 	}
 	return &steps.Error{Code: "OtherZone", Category: steps.Precondition, Message: fmt.Sprintf("volume %s is in %s, the old node %s in %s", v.ID, v.Zone, instance, zone),
 		Hints: []string{"make the volume in the node's zone (`zone` of data-volume): it can be moved by snapshot later"}}
-}
-
-// freeDevice is a device name that the instance does not use. With NVMe it is only a label.
-func freeDevice(i types.Instance) (string, error) {
-	used := func(letter rune) bool {
-		return slices.ContainsFunc(i.BlockDeviceMappings, func(m types.InstanceBlockDeviceMapping) bool {
-			name := strings.TrimRight(aws.ToString(m.DeviceName), "0123456789")
-			return strings.HasSuffix(name, "d"+string(letter))
-		})
-	}
-	for letter := 'f'; letter <= 'p'; letter++ {
-		if !used(letter) {
-			return "/dev/sd" + string(letter), nil
-		}
-	}
-	return "", &steps.Error{Code: "NoFreeDevice", Category: steps.Quota, Message: "instance " + aws.ToString(i.InstanceId) + ": no device name from /dev/sdf to /dev/sdp is free",
-		Hints: []string{"detach a volume that is not needed"}}
 }
 
 // detach takes the volume from the source's instance, and from no other, and waits until it is free.
