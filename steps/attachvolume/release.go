@@ -36,10 +36,11 @@ func (s *step) Release(ctx context.Context, env steps.Env, sp Spec) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := instances(ctx, c)
+	list, err := c.Nodes(ctx)
 	if err != nil {
 		return err
 	}
+	nodes := instances(list)
 	if err := letGo(ctx, env, c, sp); err != nil {
 		return err
 	}

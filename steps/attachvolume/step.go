@@ -8,12 +8,10 @@ package attachvolume
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/kube"
@@ -30,7 +28,8 @@ claim: jenkins/jenkins-home
 const doc = `Makes a PersistentVolume for the EBS volume (reclaim policy Retain, held to the volume's zone) and a PersistentVolumeClaim that is
 bound to it, and tags the volume so that the IAM policies of the EBS CSI driver let the cluster use it. No storage class is needed.
 
-A volume that is still attached to an instance that is not a node of the cluster is refused: two writers would destroy it.
+A volume that is still attached to an instance that is not a node of the cluster is refused: two writers would destroy it. Where no node
+in the volume's zone has an attach slot free, by what the CSI driver says of each, that is told: a pod would wait.
 
 down waits until no pod uses the claim (sync-argocd stops them), removes claim and PersistentVolume, and waits until EC2 says that the
 volume is detached. The data stay. Nothing is ever detached by force.`
@@ -52,7 +51,8 @@ type world struct {
 	aws    *cloud.Session
 	client *kube.Client
 	volume volume
-	nodes  map[string]bool
+	list   []corev1.Node
+	nodes  map[string]bool // their instances
 }
 
 func (s *step) session(ctx context.Context, ref steps.ClusterRef) (*cloud.Session, error) {
@@ -82,7 +82,8 @@ func (s *step) look(ctx context.Context, env steps.Env, sp Spec) (world, error) 
 	if w.client, err = s.kube(ctx, kube.Relative(sp.Cluster, env.Dir)); err != nil {
 		return w, err
 	}
-	w.nodes, err = instances(ctx, w.client)
+	w.list, err = w.client.Nodes(ctx)
+	w.nodes = instances(w.list)
 	return w, err
 }
 
@@ -116,6 +117,13 @@ func (s *step) Plan(ctx context.Context, env steps.Env, sp Spec) (steps.Plan[Out
 	}
 	for _, a := range strangers(w.volume, w.nodes) {
 		p.Forecast.Notes = append(p.Forecast.Notes, fmt.Sprintf("volume %s is %s to %s now, which is not a node of %s", sp.Volume, a.State, a.Instance, sp.Cluster))
+	}
+	room, err := w.room(ctx)
+	if err != nil {
+		return steps.Plan[Outputs]{}, err
+	}
+	if room != "" {
+		p.Forecast.Notes = append(p.Forecast.Notes, room)
 	}
 	if settled {
 		p.Outputs = sp.outputs(w.volume.Zone, w.volume.Tags[ownerTag])
@@ -196,6 +204,13 @@ func (s *step) usable(ctx context.Context, env steps.Env, sp Spec, w world) erro
 		return &steps.Error{Code: "NoCSIDriver", Category: steps.Precondition, Message: fmt.Sprintf("cluster %s: has no CSI driver %s", sp.Cluster, driver),
 			Hints: []string{"install it first: `step: install-addon` with name aws-ebs-csi-driver"}}
 	}
+	room, err := w.room(ctx)
+	if err != nil {
+		return err
+	}
+	if room != "" {
+		env.Note(room)
+	}
 	for _, tag := range ownershipTags(w.volume.Tags) {
 		env.Note(fmt.Sprintf("volume %s carries the tag %s=owned: tools that remove that cluster would remove the volume", sp.Volume, tag))
 	}
@@ -213,52 +228,6 @@ func (s *step) tag(ctx context.Context, env steps.Env, sp Spec, w world) error {
 		}
 	}
 	env.Report(steps.Progress{Change: change, Phase: reconcile.Done, Elapsed: time.Since(began)})
-	return nil
-}
-
-// recycle removes a PersistentVolume of ours whose claim is gone: Kubernetes never binds a released one again. The data stay, since
-// it only names them.
-func recycle(ctx context.Context, env steps.Env, c *kube.Client, sp Spec) error {
-	pv, err := c.Get(ctx, sp.volumeRef())
-	if err != nil || pv == nil {
-		return err
-	}
-	if phase := text(pv, "status", "phase"); phase != "Released" && phase != "Failed" {
-		return nil
-	}
-	if err := c.DeleteOwned(ctx, sp.volumeRef(), env.Identity); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, sp.Timeout.Duration)
-	defer cancel()
-	return c.WaitDeleted(ctx, []kube.ObjectRef{sp.volumeRef()}, nil)
-}
-
-// bound waits until volume and claim have found each other.
-func bound(ctx context.Context, env steps.Env, c *kube.Client, sp Spec) error {
-	ctx, cancel := context.WithTimeout(ctx, sp.Timeout.Duration)
-	defer cancel()
-	began := time.Now()
-	err := kube.Await(ctx, 2*time.Second, func(ctx context.Context) (bool, error) {
-		claim, err := c.Get(ctx, sp.claimRef())
-		if err != nil {
-			return false, err
-		}
-		if volume := text(claim, "spec", "volumeName"); volume != "" && volume != volumeName(sp.Volume) {
-			return false, &steps.Error{Code: "ClaimTaken", Category: steps.Conflict, Message: fmt.Sprintf("claim %s: is bound to %s", sp.Claim, volume),
-				Hints: []string{"choose another `claim`, or remove that one"}}
-		}
-		phase := text(claim, "status", "phase")
-		if phase != "Bound" {
-			env.Waiting("claim "+sp.Claim+" is "+strings.ToLower(phase), time.Since(began), 2*time.Second)
-		}
-		return phase == "Bound", nil
-	}, func(ctx context.Context) (watch.Interface, error) {
-		return c.Typed.CoreV1().PersistentVolumeClaims(sp.namespace()).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + sp.claim()})
-	})
-	if err != nil {
-		return fmt.Errorf("claim %s: bind: %w", sp.Claim, err)
-	}
 	return nil
 }
 

@@ -11,9 +11,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	corev1 "k8s.io/api/core/v1"
 
 	"pipectl.dev/cloud"
-	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/steps/wait"
 )
@@ -147,19 +147,15 @@ func strangers(v volume, nodes map[string]bool) []attachment {
 	return out
 }
 
-// instances are the EC2 instances that are nodes of the cluster.
-func instances(ctx context.Context, c *kube.Client) (map[string]bool, error) {
-	list, err := c.Nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
+// instances are the EC2 instances of nodes.
+func instances(nodes []corev1.Node) map[string]bool {
 	out := map[string]bool{}
-	for _, n := range list {
+	for _, n := range nodes {
 		if id := n.Spec.ProviderID[strings.LastIndex(n.Spec.ProviderID, "/")+1:]; strings.HasPrefix(id, "i-") {
 			out[id] = true
 		}
 	}
-	return out, nil
+	return out
 }
 
 // free waits until the volume is attached to no instance that concerns us.

@@ -51,6 +51,7 @@ type place struct {
 	Taken    asks  // by pods that are there
 	Pods     int64 // that it can run; 0: not known
 	PodsThis int64 // that it runs
+	Full     bool  // it takes no more volumes
 }
 
 // fit compares what Jenkins asks for with the nodes of the volume's zone. It refuses what no node could ever run, and tells what none can
@@ -65,6 +66,10 @@ func fit(a asks, zone string, places []place) (note string, err error) {
 		return "", &steps.Error{Code: "NoRoom", Category: steps.Precondition,
 			Message: fmt.Sprintf("the old Jenkins asks for %s; no node of the new cluster in zone %s can give that: the largest, %s, has %s", a, zone, best.Name, best.Has),
 			Hints:   []string{"use larger `instanceTypes` in the node group of that zone, or lower the requests of Jenkins' pod first"}}
+	}
+	large = slices.DeleteFunc(large, func(p place) bool { return p.Full })
+	if len(large) == 0 {
+		return fmt.Sprintf("no node of the new cluster in zone %s that is large enough for Jenkins has an attach slot free for the volume now: the new Jenkins waits until something goes or a node comes", zone), nil
 	}
 	if slices.ContainsFunc(large, func(p place) bool {
 		return p.Has.CPU-p.Taken.CPU >= a.CPU && p.Has.Memory-p.Taken.Memory >= a.Memory && (p.Pods == 0 || p.PodsThis < p.Pods)
@@ -89,7 +94,7 @@ func (m *mission) roomy(ctx context.Context) error {
 		m.room = "whether the new cluster has room for Jenkins is not known: " + err.Error()
 		return nil
 	}
-	places, err := placesOf(ctx, k, m.vol.Zone, m.home.Pod.Spec.Tolerations)
+	places, err := placesOf(ctx, k, m.vol, m.home.Pod.Spec.Tolerations)
 	if err != nil {
 		m.room = "whether the new cluster has room for Jenkins is not known: " + err.Error()
 		return nil
@@ -98,8 +103,8 @@ func (m *mission) roomy(ctx context.Context) error {
 	return err
 }
 
-// placesOf are the nodes of a zone that take new pods with these tolerations.
-func placesOf(ctx context.Context, k *kube.Client, zone string, tolerations []corev1.Toleration) ([]place, error) {
+// placesOf are the nodes of the volume's zone that take new pods with these tolerations.
+func placesOf(ctx context.Context, k *kube.Client, vol volume, tolerations []corev1.Toleration) ([]place, error) {
 	nodes, err := k.Nodes(ctx)
 	if err != nil {
 		return nil, err
@@ -108,12 +113,18 @@ func placesOf(ctx context.Context, k *kube.Client, zone string, tolerations []co
 	if err != nil {
 		return nil, fmt.Errorf("pods: %w", kube.Explain(err))
 	}
+	slots, err := k.AttachSlots(ctx, ebsDriver, vol.ID)
+	if err != nil && !kube.HasCode(err, kube.CodeForbidden) {
+		return nil, err
+	}
 	at := map[string]*place{}
 	for _, n := range nodes {
-		if !takes(n, zone, tolerations) {
+		if !takes(n, vol.Zone, tolerations) {
 			continue
 		}
 		p := &place{Name: n.Name, Has: asksIn(n.Status.Allocatable), Pods: n.Status.Allocatable.Pods().Value()}
+		left, limited := slots[n.Name]
+		p.Full = limited && left <= 0
 		if p.Has == (asks{}) { // it does not tell, so it cannot be said to be too small
 			p.Has = asks{math.MaxInt64 / 2, math.MaxInt64 / 2}
 		}

@@ -55,6 +55,8 @@ func TestWhetherTheNewClusterHasRoom(t *testing.T) {
 		"the large one has too little CPU":     {[]place{with(large, asks{1900, 0}, 4)}, "large has 30m CPU", ""},
 		"the large one runs all pods it can":   {[]place{with(large, asks{}, 11)}, "runs 11 of 11 pods", ""},
 		"a node that does not count its pods":  {[]place{{Name: "x", Has: asks{4000, 8 << 30}, PodsThis: 40}}, "", ""},
+		"the large one takes no more volumes":  {[]place{small, {Name: "full", Has: large.Has, Full: true}}, "no node of the new cluster in zone z that is large enough for Jenkins has an attach slot free", ""},
+		"one of two large ones takes more":     {[]place{{Name: "full", Has: large.Has, Full: true}, large}, "", ""},
 		"one of two large ones is free enough": {[]place{with(large, asks{}, 11), large}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
