@@ -155,12 +155,8 @@ func (p precopy) final(ctx context.Context, root string) (*finalPass, error) {
 
 func (p precopy) options(root string, live bool) treecopy.Options {
 	last := time.Now()
-	check := notEmptied
-	if p.far != nil { // it cannot be looked into from here
-		check = nil
-	}
 	return treecopy.Options{
-		Check:    check,
+		Check:    notEmptied, // of a stream its own
 		Excludes: p.args.Exclude, Delete: true, Live: live, Manifest: manifestOf(root),
 		Source: p.args.Identity, RunID: p.args.RunID, KeepRoot: true, Mounts: treecopy.MountsRefuse, Tracker: p.tracker,
 		Progress: func(t treecopy.Progress) {

@@ -52,6 +52,7 @@ func (r *receiver) hangUp() {
 // copy makes one pass, over the connection of the pass before where there is one: Jenkins stands still while another is made. After a lost
 // connection the pass begins where it was: what is complete is not sent again.
 func (r *receiver) copy(ctx context.Context, root string, o treecopy.Options) (rep *treecopy.Report, err error) {
+	o.Check = func(_, dst string) error { return notEmptiedFar(ctx, r.src, dst) }
 	err = r.connected(ctx, func() error {
 		if rep, err = treecopy.CopyFrom(ctx, remember{r.src, r}, root, o); err != nil {
 			return err
