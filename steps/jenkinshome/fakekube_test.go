@@ -237,7 +237,7 @@ func merge(into, change map[string]any) {
 func plural(path string) bool {
 	last := path[strings.LastIndex(path, "/")+1:]
 	return slices.Contains([]string{"pods", "jobs", "secrets", "configmaps", "nodes", "namespaces", "deployments", "statefulsets", "applications",
-		"persistentvolumes", "persistentvolumeclaims", "volumeattachments", "leases"}, last)
+		"persistentvolumes", "persistentvolumeclaims", "volumeattachments", "csinodes", "leases"}, last)
 }
 
 func (f *fakeKube) items(path string, r *http.Request) any {
@@ -274,7 +274,7 @@ func among(path, object string) bool {
 }
 
 var listKind = map[string]string{"pods": "PodList", "jobs": "JobList", "configmaps": "ConfigMapList", "secrets": "SecretList", "nodes": "NodeList",
-	"persistentvolumes": "PersistentVolumeList", "persistentvolumeclaims": "PersistentVolumeClaimList", "volumeattachments": "VolumeAttachmentList"}
+	"persistentvolumes": "PersistentVolumeList", "persistentvolumeclaims": "PersistentVolumeClaimList", "volumeattachments": "VolumeAttachmentList", "csinodes": "CSINodeList"}
 
 func failure(code int, reason, message string) (int, any) {
 	return code, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message}

@@ -85,6 +85,11 @@ func TestRoomIsLookedForBeforeTheOldJenkinsStops(t *testing.T) {
 			node(s, "a", "ap-northeast-2a", "8Gi", "taints: [{key: gpu, effect: NoSchedule}]")
 			node(s, "b", "ap-northeast-2a", "1Gi", "")
 		}, "NoRoom", ""},
+		"the large node takes no more volumes": {func(s *stage) {
+			node(s, "a", "ap-northeast-2a", "8Gi", "")
+			s.new.put("/apis/storage.k8s.io/v1/csinodes/a", object(`{apiVersion: storage.k8s.io/v1, kind: CSINode, metadata: {name: a}, spec: {drivers: [{name: ebs.csi.aws.com, nodeID: i-1, allocatable: {count: 1}}]}}`))
+			s.new.put(newAttach, object(`{apiVersion: storage.k8s.io/v1, kind: VolumeAttachment, metadata: {name: csi-1}, spec: {attacher: ebs.csi.aws.com, nodeName: a, source: {persistentVolumeName: other}}}`))
+		}, "", "has an attach slot free"},
 		"no node is there yet":        {func(*stage) {}, "", "no node that can run Jenkins"},
 		"the cluster does not answer": {func(s *stage) { s.new.away = true }, "", "is not known"},
 	} {
