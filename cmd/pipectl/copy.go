@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -99,6 +100,9 @@ func copyOptions(c *cli.Context) (treecopy.Options, error) {
 	case verify && o.Hash == treecopy.NoHash && c.NArg() == 2:
 		return o, usage(c, "copy: --verify has nothing to compare with --hash none")
 	}
+	if o.Workers < 0 {
+		return o, usage(c, "--workers: expected a number of entries at once, got %d", o.Workers)
+	}
 	if err := oneOf(c, "output", "json", "yaml", "text"); err != nil {
 		return o, err
 	}
@@ -156,7 +160,7 @@ func copyError(err error) error {
 	}
 	switch {
 	case is(treecopy.ErrMismatch):
-		e.Code, e.Category, e.Hints = "CopyDiffers", steps.Verification, []string{"copy again with --verify; if it differs again, something writes to DST or its device is faulty"}
+		e.Code, e.Category, e.Hints = "CopyDiffers", steps.Verification, []string{"remove what differs from DST, then copy again with --verify; if it differs again, something writes to DST or its device is faulty"}
 	case is(treecopy.ErrNotEmpty, treecopy.ErrForeign, treecopy.ErrOverlap, treecopy.ErrSwapped, treecopy.ErrInSource):
 		e.Code, e.Category = "BadTrees", steps.BadInput
 	case is(treecopy.ErrChanged, treecopy.ErrVanished):
@@ -169,6 +173,8 @@ func copyError(err error) error {
 		e.Code, e.Category = "BadManifest", steps.BadInput
 	case is(treecopy.ErrBadOption):
 		e.Code, e.Category = "BadUsage", steps.BadInput
+	case is(syscall.ENOTDIR):
+		e.Code, e.Category, e.Hints = "NotADirectory", steps.BadInput, []string{"SRC and DST are directories; a single file is copied by cp"}
 	case is(fs.ErrNotExist):
 		e.Code, e.Category, e.Hints = "NotFound", steps.BadInput, []string{"SRC and the parent directory of DST must exist; --verify needs the manifest of a copy made with --manifest or --verify"}
 	default:
@@ -180,5 +186,21 @@ func copyError(err error) error {
 	if errors.As(err, &h) && h.Hint() != "" {
 		e.Hints = []string{h.Hint()}
 	}
+	if flag := copyFlag(is); flag != "" {
+		e.Hints = []string{flag}
+	}
 	return e
+}
+
+// copyFlag is the hint where a flag mends it.
+func copyFlag(is func(...error) bool) string {
+	switch {
+	case is(treecopy.ErrDevice):
+		return "leave it out by --exclude"
+	case is(treecopy.ErrMount):
+		return "leave it out by --exclude, and copy what is mounted there by a command of its own"
+	case is(treecopy.ErrNotEmpty):
+		return "choose an empty DST; or --allow-non-empty, without --delete, leaves what is in it beside the copy"
+	}
+	return ""
 }
