@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -250,68 +249,6 @@ func TestTemporaryFilesOfEarlierRunsAreSwept(t *testing.T) {
 	}
 }
 
-func TestDirectoriesThatVanishFromALivePass(t *testing.T) {
-	for name, change := range map[string]func(t *testing.T, src string){
-		"removed": func(t *testing.T, src string) { must(t, os.RemoveAll(src+"/d")) },
-		"replaced by a file": func(t *testing.T, src string) {
-			must(t, os.RemoveAll(src+"/d"))
-			must(t, os.WriteFile(src+"/d", nil, 0o600))
-		},
-		"a file by a directory": func(t *testing.T, src string) { must(t, os.Remove(src+"/f")); must(t, os.Mkdir(src+"/f", 0o755)) },
-		"a file by a pipe":      func(t *testing.T, src string) { must(t, os.Remove(src+"/f")); must(t, unix.Mkfifo(src+"/f", 0o600)) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, live := range []bool{true, false} {
-				src, dst := tree(t, map[string]string{"d/x/y": "1", "f": "2", "first": "3"})
-				setInodeOrder(t, src)
-				done := false
-				o := Options{Live: live, Workers: 1, afterRead: func(string) {
-					if !done {
-						done = true
-						change(t, src)
-					}
-				}}
-				rep, err := Copy(t.Context(), src, dst, o)
-				if live && (err != nil || rep.Vanished.Count != 1) {
-					t.Errorf("live: %v, vanished %+v", err, rep.Vanished)
-				}
-				if !live && !errors.Is(err, ErrVanished) {
-					t.Errorf("final: %v", err)
-				}
-				copyOK(t, src, dst, Options{Delete: true})
-				mustEqual(t, src, dst)
-			}
-		})
-	}
-	t.Run("removed while it is open", func(t *testing.T) {
-		src, _ := tree(t, map[string]string{"d/": ""})
-		e, err := newEngine(t.Context(), src, Options{Live: true})
-		must(t, err)
-		defer e.close()
-		e.reading = true
-		w := e.newWorker()
-		n := &node{parent: &node{src: e.src}, path: "d", src: -1, dst: -1}
-		if !w.openSource(n) {
-			t.Fatal("not opened")
-		}
-		must(t, os.Remove(src+"/d"))
-		if list, err := w.scan(n); err != nil && !errors.Is(err, errSourceGone) || len(list) > 0 {
-			t.Errorf("scan gives %v, %v", list, err)
-		}
-		n.close()
-	})
-}
-
-// setInodeOrder makes "first" the file with the lowest inode, which is read first.
-func setInodeOrder(t *testing.T, src string) {
-	t.Helper()
-	b, err := os.ReadFile(src + "/f")
-	must(t, err)
-	must(t, os.Remove(src+"/f"))
-	must(t, os.WriteFile(src+"/f2", b, 0o644))
-	must(t, os.Rename(src+"/f2", src+"/f"))
-}
-
 func TestAnEmptySourceDoesNotEmptyTheTarget(t *testing.T) {
 	src, dst := tree(t, map[string]string{"a": "1", "d/b": "2"})
 	copyOK(t, src, dst, Options{})
@@ -354,53 +291,5 @@ func TestATargetInsideTheSourceByABindMount(t *testing.T) {
 		if _, err := Copy(t.Context(), src, to, Options{AllowNonEmpty: true}); !errors.Is(err, ErrOverlap) {
 			t.Errorf("%s: err = %v", to, err)
 		}
-	}
-}
-
-func TestAThrottledCopyTakesItsTime(t *testing.T) {
-	files := map[string]string{}
-	for i := range 20 {
-		files[fmt.Sprintf("d/%02d", i)] = strings.Repeat("z", 100_000)
-	}
-	for name, tc := range map[string]struct {
-		o    Options
-		want time.Duration
-	}{
-		"by bytes":   {Options{BytesPerSecond: 1_000_000}, 2 * time.Second},
-		"by entries": {Options{OpsPerSecond: 11}, 2 * time.Second}, // 20 files, 2 directories
-	} {
-		t.Run(name, func(t *testing.T) {
-			src, dst := tree(t, files)
-			synctest.Test(t, func(t *testing.T) {
-				began := time.Now()
-				copyOK(t, src, dst, tc.o)
-				if d := time.Since(began); d < tc.want-300*time.Millisecond || d > tc.want+time.Second {
-					t.Errorf("took %v, want %v", d, tc.want)
-				}
-			})
-		})
-	}
-}
-
-// A target that shows whole seconds may be a file system that knows no more, so its content is compared. Where it does know more, the
-// rest of a second that the source gained must arrive as well.
-func TestTheRestOfASecondArrives(t *testing.T) {
-	for name, second := range map[string]int64{"before 1970": -1, "since": 1_700_000_000} {
-		t.Run(name, func(t *testing.T) {
-			src, dst := tree(t, map[string]string{"f": "the same"})
-			o := Options{Manifest: filepath.Join(dst, ManifestName)}
-			for _, rest := range []int64{0, 126} {
-				must(t, os.Chtimes(filepath.Join(src, "f"), time.Now(), time.Unix(second, rest)))
-				copyOK(t, src, dst, o)
-				fi, err := os.Stat(filepath.Join(dst, "f"))
-				must(t, err)
-				if want := time.Unix(second, rest); !fi.ModTime().Equal(want) {
-					t.Errorf("the target was modified at %v, want %v", fi.ModTime(), want)
-				}
-			}
-			if rep := copyOK(t, src, dst, o); rep.Copied.Files != 0 || rep.Updated != 0 {
-				t.Errorf("another pass copies %+v and updates %d", rep.Copied, rep.Updated)
-			}
-		})
 	}
 }
