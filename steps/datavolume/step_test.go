@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/cloudtest"
@@ -133,4 +134,34 @@ func TestDestroyKeepsALastSnapshotWhereAskedTo(t *testing.T) {
 			t.Errorf("got %v, want one snapshot", got)
 		}
 	})
+}
+
+// TestALastSnapshotIsOfTheLastState: a removal is cut off after its snapshot, the volume is used again, and removed much later.
+func TestALastSnapshotIsOfTheLastState(t *testing.T) {
+	for name, with := range map[string]string{
+		"no snapshots but the last one": "{name: jenkins-home, zone: ap-northeast-2a, size: 20Gi}",
+		"one is kept":                   "{name: jenkins-home, zone: ap-northeast-2a, size: 20Gi, snapshots: 1}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := cloudtest.New(t, emulator.Options{Seed: 8})
+				d, in := datavolume.New(w.Open), cloudtest.Input(t, with)
+				raw, err := w.Apply(t.Context(), d, in)
+				outputs(t, raw, err)
+				w.AddFault(emulator.Fault{Service: "ec2", Action: "DeleteVolume", Kind: "access-denied"})
+				if err := w.Down(t.Context(), d, in, true); err == nil {
+					t.Fatal("the volume was removed")
+				}
+				_, before := ofUses(w)
+				time.Sleep(30 * 24 * time.Hour)
+				if err := w.Down(t.Context(), d, in, true); err != nil {
+					t.Fatal(err)
+				}
+				_, after := ofUses(w)
+				if len(before) != 1 || len(after) != 1 || before[0] == after[0] {
+					t.Errorf("snapshots %v, and %v when the volume was gone: want one of its last state", before, after)
+				}
+			})
+		})
+	}
 }
