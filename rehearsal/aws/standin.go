@@ -145,23 +145,22 @@ func (s *StandIn) JWKS(context.Context, string) ([]byte, error) {
 
 // Token is a service account token of a cluster, valid for ten minutes.
 func (s *StandIn) Token(cluster, namespace, account, audience string) (string, error) {
-	s.mu.Lock()
-	issuer := s.issuers[cluster]
-	s.mu.Unlock()
-	now := time.Now()
-	return s.Sign(map[string]any{"iss": issuer, "sub": "system:serviceaccount:" + namespace + ":" + account, "aud": []string{audience},
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix()})
+	return s.Sign(s.claims(cluster, namespace, account, audience))
 }
 
 // PodToken is a Token that is bound to a pod.
 func (s *StandIn) PodToken(cluster, namespace, account, audience, pod, uid string) (string, error) {
+	claims := s.claims(cluster, namespace, account, audience)
+	claims["kubernetes.io"] = map[string]any{"namespace": namespace, "serviceaccount": map[string]any{"name": account}, "pod": map[string]any{"name": pod, "uid": uid}}
+	return s.Sign(claims)
+}
+
+func (s *StandIn) claims(cluster, namespace, account, audience string) map[string]any {
 	s.mu.Lock()
-	issuer := s.issuers[cluster]
-	s.mu.Unlock()
+	defer s.mu.Unlock()
 	now := time.Now()
-	return s.Sign(map[string]any{"iss": issuer, "sub": "system:serviceaccount:" + namespace + ":" + account, "aud": []string{audience},
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(), "kubernetes.io": map[string]any{
-			"namespace": namespace, "serviceaccount": map[string]any{"name": account}, "pod": map[string]any{"name": pod, "uid": uid}}})
+	return map[string]any{"iss": s.issuers[cluster], "sub": "system:serviceaccount:" + namespace + ":" + account, "aud": []string{audience},
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix()}
 }
 
 // Sign makes an RS256 token of any claims.

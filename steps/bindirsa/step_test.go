@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/google/go-cmp/cmp"
 
 	"pipectl.dev/cloud"
 	"pipectl.dev/cloud/cloudtest"
@@ -50,6 +51,15 @@ func decode(t *testing.T, raw []byte, err error) bindirsa.Outputs {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// bound is a world whose cluster has the service account of csi bound.
+func bound(t *testing.T, seed int64) (*cloudtest.World, steps.Definition, steps.Input, bindirsa.Outputs) {
+	t.Helper()
+	w, k := world(t, emulator.Options{Seed: seed})
+	d, in := bindirsa.New(w.Open, k.Open), cloudtest.Input(t, csi)
+	raw, err := w.Apply(t.Context(), d, in)
+	return w, d, in, decode(t, raw, err)
 }
 
 func session(t *testing.T, w *cloudtest.World) *cloud.Session {
@@ -104,12 +114,9 @@ func TestRoleIsBoundProvenKeptAndTakenBack(t *testing.T) {
 
 func TestDriftOfTheRoleIsNamedAndMended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, k := world(t, emulator.Options{Seed: 12})
-		d, in := bindirsa.New(w.Open, k.Open), cloudtest.Input(t, csi)
-		raw, err := w.Apply(t.Context(), d, in)
-		out := decode(t, raw, err)
+		w, d, in, out := bound(t, 12)
 		api := cloud.IAM(session(t, w))
-		_, err = api.AttachRolePolicy(t.Context(), &iam.AttachRolePolicyInput{RoleName: &out.RoleName, PolicyArn: aws.String("arn:aws:iam::aws:policy/AmazonEKSClusterPolicy")})
+		_, err := api.AttachRolePolicy(t.Context(), &iam.AttachRolePolicyInput{RoleName: &out.RoleName, PolicyArn: aws.String("arn:aws:iam::aws:policy/AmazonEKSClusterPolicy")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,19 +135,16 @@ func TestDriftOfTheRoleIsNamedAndMended(t *testing.T) {
 		if _, err := d.Apply(t.Context(), w.Env(), in); err != nil {
 			t.Fatal(err)
 		}
-		again, err := w.Apply(t.Context(), d, in)
-		if err != nil || string(again) != string(raw) {
-			t.Errorf("after mending: %v, %s", err, again)
+		raw, err := w.Apply(t.Context(), d, in)
+		if again := decode(t, raw, err); !cmp.Equal(again, out) {
+			t.Errorf("after mending: %s", cmp.Diff(out, again))
 		}
 	})
 }
 
 func TestRoleFollowsARecreatedCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, k := world(t, emulator.Options{Seed: 13})
-		d, in := bindirsa.New(w.Open, k.Open), cloudtest.Input(t, csi)
-		raw, err := w.Apply(t.Context(), d, in)
-		first := decode(t, raw, err)
+		w, d, in, first := bound(t, 13)
 		eks, cluster := provisioneks.New(w.Open, nil), cloudtest.Input(t, small)
 		if err := w.Down(t.Context(), eks, cluster, false); err != nil {
 			t.Fatal(err)
@@ -148,10 +152,16 @@ func TestRoleFollowsARecreatedCluster(t *testing.T) {
 		if _, err := w.Apply(t.Context(), eks, cluster); err != nil {
 			t.Fatal(err)
 		}
-		raw, err = w.Apply(t.Context(), d, in)
+		if drift := strings.Join(planned(t, w, d, in).Changes[0].Drift, "\n"); !strings.Contains(drift, "is not the cluster's") {
+			t.Errorf("drift %q does not tell the stale issuer", drift)
+		}
+		raw, err := w.Apply(t.Context(), d, in)
 		second := decode(t, raw, err)
 		if second.RoleARN != first.RoleARN || second.Issuer == first.Issuer || second.Proof == nil {
 			t.Errorf("got %+v after %+v, want the same role on the new issuer, proven", second, first)
+		}
+		if got := trustOf(t, w, first.RoleName); strings.Contains(got, strings.TrimPrefix(first.Issuer, "https://")) {
+			t.Errorf("the stale issuer is still trusted: %s", got)
 		}
 	})
 }

@@ -12,12 +12,13 @@ import (
 // makesLinked is what EKS asks of the caller besides, for the first cluster of an account.
 const makesLinked = "iam:CreateServiceLinkedRole"
 
-// linkedRoles are the roles of the account that EKS takes on itself, by the service that each is of. EKS makes them with the account's first
-// cluster and first node group, in the name of the caller.
-func (s *state) linkedRoles() map[string]string {
-	out := map[string]string{"eks.amazonaws.com": "AWSServiceRoleForAmazonEKS"}
+// linkedRole is a role of the account that EKS takes on itself. EKS makes it with the account's first of something, in the name of the caller.
+type linkedRole struct{ service, name string }
+
+func (s *state) linkedRoles() []linkedRole {
+	out := []linkedRole{{"eks.amazonaws.com", "AWSServiceRoleForAmazonEKS"}}
 	if len(s.spec.NodeGroups) > 0 {
-		out["eks-nodegroup.amazonaws.com"] = "AWSServiceRoleForAmazonEKSNodegroup"
+		out = append(out, linkedRole{"eks-nodegroup.amazonaws.com", "AWSServiceRoleForAmazonEKSNodegroup"})
 	}
 	return out
 }
@@ -26,17 +27,13 @@ func (s *state) linkedRoles() map[string]string {
 func (s *state) missingLinked(ctx context.Context) (string, error) {
 	const what = "service-linked roles"
 	var missing []string
-	arn, roles := "", s.linkedRoles()
-	for _, service := range []string{"eks.amazonaws.com", "eks-nodegroup.amazonaws.com"} {
-		name := roles[service]
-		if name == "" {
-			continue
-		}
-		_, err := cloud.IAM(s.aws).GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
+	arn := ""
+	for _, r := range s.linkedRoles() {
+		_, err := cloud.IAM(s.aws).GetRole(ctx, &iam.GetRoleInput{RoleName: &r.name})
 		switch {
 		case cloud.IsNotFound(err):
-			missing = append(missing, name)
-			arn = "arn:" + s.caller.Partition + ":iam::" + s.caller.Account + ":role/aws-service-role/" + service + "/" + name
+			missing = append(missing, r.name)
+			arn = "arn:" + s.caller.Partition + ":iam::" + s.caller.Account + ":role/aws-service-role/" + r.service + "/" + r.name
 		case cloud.IsDenied(err):
 			return "", nil
 		case err != nil:

@@ -25,6 +25,17 @@ func oneGroup(t *testing.T, more string) steps.Input {
 	return cloudtest.Input(t, "{name: blog, network: {nat: none}, nodeGroups: [{name: n, instanceTypes: [t3.small]"+more+"}]}")
 }
 
+// grouped is a world with such a cluster.
+func grouped(t *testing.T, o emulator.Options, more string) (*cloudtest.World, steps.Definition) {
+	t.Helper()
+	w := cloudtest.New(t, o)
+	d := provisioneks.New(w.Open, nil)
+	if _, err := w.Apply(t.Context(), d, oneGroup(t, more)); err != nil {
+		t.Fatal(err)
+	}
+	return w, d
+}
+
 // nodes are the images that the running instances of the node group n were started from.
 func nodes(t *testing.T, w *cloudtest.World) []string {
 	t.Helper()
@@ -55,11 +66,7 @@ func TestChangesToANodeGroupAreShownThenRolledOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := cloudtest.New(t, emulator.Options{Seed: 76})
-				d := provisioneks.New(w.Open, nil)
-				if _, err := w.Apply(t.Context(), d, oneGroup(t, c.from)); err != nil {
-					t.Fatal(err)
-				}
+				w, d := grouped(t, emulator.Options{Seed: 76}, c.from)
 				p, err := d.Plan(t.Context(), w.Env(), oneGroup(t, c.to))
 				if err != nil || !strings.Contains(fmt.Sprint(p.Changes), c.drift) || strings.Contains(fmt.Sprint(p.Changes), "refuse") {
 					t.Errorf("plan %v, %v, want %q", p.Changes, err, c.drift)
@@ -108,11 +115,7 @@ func TestWhatANodeGroupCannotChangeIsRefusedWithTheFieldNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := cloudtest.New(t, emulator.Options{Seed: 78})
-				d := provisioneks.New(w.Open, nil)
-				if _, err := w.Apply(t.Context(), d, oneGroup(t, c.from)); err != nil {
-					t.Fatal(err)
-				}
+				w, d := grouped(t, emulator.Options{Seed: 78}, c.from)
 				mark := w.Mark()
 				p, err := d.Plan(t.Context(), w.Env(), oneGroup(t, c.to))
 				if err != nil || !strings.Contains(fmt.Sprint(p.Changes), c.want) || !strings.Contains(fmt.Sprint(p.Changes), "refuse") {
@@ -155,11 +158,7 @@ func TestStoppedNodeGroupHasNoNodesAndComesBack(t *testing.T) {
 func TestGroupIsMadeWithoutAZoneThatIsFull(t *testing.T) {
 	full := emulator.Fault{Service: "eks", Action: "CreateNodegroup", Kind: "capacity", Zone: "ap-northeast-2a", Times: -1}
 	synctest.Test(t, func(t *testing.T) {
-		w := cloudtest.New(t, emulator.Options{Seed: 80, Faults: []emulator.Fault{full}})
-		d := provisioneks.New(w.Open, nil)
-		if _, err := w.Apply(t.Context(), d, oneGroup(t, ", desired: 2")); err != nil {
-			t.Fatal(err)
-		}
+		w, d := grouped(t, emulator.Options{Seed: 80, Faults: []emulator.Fault{full}}, ", desired: 2")
 		if notes := strings.Join(w.Notes(), "\n"); !strings.Contains(notes, "no room for its nodes in ap-northeast-2a; it is made again in ap-northeast-2b, ap-northeast-2c") {
 			t.Errorf("not told: %s", notes)
 		}
