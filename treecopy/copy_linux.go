@@ -151,6 +151,9 @@ func (e *engine) pass() error {
 		e.link()
 	}
 	if whole := e.outcome() == nil; whole && e.o.Delete && !e.reading {
+		if err := e.confirm(); err != nil {
+			return err
+		}
 		e.enter("delete")
 		e.prune()
 	} else if e.writing() && !e.stopped() {

@@ -86,3 +86,27 @@ func TestExcludedEntriesStayOutAndStayAlone(t *testing.T) {
 		t.Errorf("missing: %v", want)
 	}
 }
+
+func TestASourceThatGoesAwayTakesNothingFromTheTarget(t *testing.T) {
+	src, dst := tree(t, map[string]string{"a": "1", "b": "2"})
+	copyOK(t, src, dst, Options{})
+	gone, asked := errors.New("gone"), 0
+	o := Options{Delete: true, Confirm: func() error { asked++; return gone }}
+	if _, err := Copy(t.Context(), src, dst, o); err != nil || asked != 0 {
+		t.Errorf("nothing is to be removed: %v, asked %d times", err, asked)
+	}
+	must(t, os.Remove(filepath.Join(src, "b")))
+	if _, err := Copy(t.Context(), src, dst, o); !errors.Is(err, gone) || asked != 1 {
+		t.Errorf("err = %v, asked %d times", err, asked)
+	}
+	if _, err := os.Stat(filepath.Join(dst, "b")); err != nil {
+		t.Error("removed all the same")
+	}
+	if m, err := ReadMarker(dst); err != nil || m.State != MarkerCopying {
+		t.Errorf("marker %+v, %v", m, err)
+	}
+	o.Confirm = func() error { return nil }
+	if rep := copyOK(t, src, dst, o); rep.Deleted != 1 {
+		t.Errorf("then %d removed", rep.Deleted)
+	}
+}

@@ -56,6 +56,9 @@ type Options struct {
 	Mounts        MountPolicy // mount points inside the source
 	ContentOnly   bool        // Verify: compare names, kinds, sizes and content, not mode, owner and times
 
+	// Confirm is asked once the source was read, before anything that it does not have is removed from the target. An error ends the pass: a
+	// source that is itself being removed looks like one that has little left.
+	Confirm func() error
 	// Check may veto the pair of directories before anything is written, for example when they look swapped.
 	Check func(src, dst string) error
 	// Progress is called from one goroutine, about every ProgressEvery (default 500 ms) and once at the end.

@@ -70,6 +70,14 @@ func (e *engine) openToEmpty(dir int, name string) (int, error) {
 	return openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, false)
 }
 
+// confirm asks whether what the source no longer has is to go.
+func (e *engine) confirm() error {
+	if e.o.Confirm == nil || len(e.extras) == 0 {
+		return nil
+	}
+	return e.o.Confirm()
+}
+
 // prune removes what the source no longer has. It runs after the walk and only when the walk was whole: room is never made by
 // deleting.
 func (e *engine) prune() {

@@ -35,7 +35,7 @@ func (m *mission) observeTarget(ctx context.Context, w *World) error {
 	life, err := lifeOf(ctx, m.target, m.newWorkload())
 	if err == nil {
 		m.same, err = m.inPlace(ctx)
-		w.OnDiff = w.OnDiff && !m.same
+		w.OnDiff = w.OnDiff && !m.same && !m.gone
 	}
 	if err == nil {
 		var claims []newClaim

@@ -45,7 +45,7 @@ func (m *mission) launch(ctx context.Context) error {
 		return err
 	}
 	name, ns := m.move.cutJob(), m.move.Source.Namespace
-	if err := m.source.EnsureJobAccount(ctx, grants(m.move, name, m.env.Identity)); err != nil {
+	if err := m.source.EnsureJobAccount(ctx, grants(m.move, name, m.env.Identity, m.home.held())); err != nil {
 		return err
 	}
 	if m.home.App != "" {
@@ -63,7 +63,7 @@ func (m *mission) launch(ctx context.Context) error {
 	if err := m.cutKeys(ctx, name); err != nil {
 		return err
 	}
-	job := cutJobObject(ns, name, m.rec.RunID, m.env.Identity, cutPod(m.home, m.move.Route, m.move.Claim, image, name, m.cutArguments().args("cut")))
+	job := cutJobObject(ns, name, m.rec.RunID, m.env.Identity, cutPod(m.home, m.move.Route, m.move.Claim, image, name, m.cutArguments(image).args("cut")))
 	_, err = m.source.Typed.BatchV1().Jobs(ns).Create(ctx, job, metav1.CreateOptions{FieldManager: kube.FieldManager})
 	if apierrors.IsAlreadyExists(err) { // of an earlier attempt: gone first
 		if err := m.source.DeleteJob(ctx, ns, name); err != nil {
@@ -77,9 +77,10 @@ func (m *mission) launch(ctx context.Context) error {
 	return nil
 }
 
-func (m *mission) cutArguments() moverArgs {
+func (m *mission) cutArguments(image string) moverArgs {
 	a, w, s := m.arguments(), m.workload(), m.migrate
 	a.Owner, a.Namespace, a.Record, a.Kind, a.Name = ownerFlag(m.env.Identity), w.Namespace, m.move.recordName(), w.Kind, w.Name
+	a.HomeVolume, a.ParkImage = m.home.InPod, image
 	a.User, a.TokenFile, a.Path, a.Port = s.Jenkins.User, dirJenkins+"/"+tokenKey, s.Jenkins.Path, m.port()
 	a.Application, a.Own = m.home.App, os.Getenv("BUILD_URL")
 	if a.Application != "" {
@@ -119,7 +120,7 @@ func (m *mission) commit(ctx context.Context) error {
 	if err := m.rec.reload(ctx); err != nil {
 		return err
 	}
-	old, err := lifeOf(ctx, m.source, m.workload())
+	old, err := m.oldLife(ctx)
 	if err != nil {
 		return err
 	}
@@ -163,6 +164,9 @@ func (m *mission) abort(ctx context.Context) error {
 }
 
 func (m *mission) stopJobs(ctx context.Context) error {
+	if err := m.tellGone(ctx); err != nil {
+		return err
+	}
 	if m.lost {
 		if err := m.dropLost(ctx); err != nil {
 			return err
@@ -217,7 +221,11 @@ func (m *mission) retire(ctx context.Context) error {
 	if err := m.letSync(ctx); err != nil {
 		return err
 	}
-	m.env.Note(fmt.Sprintf("%s stays at 0 replicas and its home where it is: pipectl made neither. Remove them by hand when they are no longer wanted, in Git too", old))
+	if p := m.rec.Cut.Parked; p != nil {
+		m.env.Note(fmt.Sprintf("%s stays as it is, with its home in pod %s, which runs no Jenkins: scale it to 0, in Git too, when that home is no longer wanted. A pod made in its place would start an empty Jenkins", old, p.Pod))
+	} else {
+		m.env.Note(fmt.Sprintf("%s stays at 0 replicas and its home where it is: pipectl made neither. Remove them by hand when they are no longer wanted, in Git too", old))
+	}
 	return m.clean(ctx)
 }
 
@@ -243,7 +251,7 @@ func (m *mission) clean(ctx context.Context) error {
 		err = errors.Join(err, kube.Explain(derr))
 	}
 	err = errors.Join(err, m.dropAll(ctx))
-	err = errors.Join(err, m.source.DeleteJobAccount(ctx, grants(m.move, name, m.env.Identity)))
+	err = errors.Join(err, m.source.DeleteJobAccount(ctx, grants(m.move, name, m.env.Identity, "")))
 	argo := "argocd"
 	switch {
 	case m.migrate != nil:

@@ -162,8 +162,16 @@ func (m *mission) pass(ctx context.Context) (moverResult, error) {
 	if err != nil {
 		return moverResult{}, err
 	}
+	pod := moverPod(m.home, m.move.Route, m.move.Claim, image, m.arguments().args("copy"))
+	if m.home.held() != "" { // it asks whether its source is still whole
+		if err := m.source.EnsureJobAccount(ctx, looks(m.move, m.env.Identity)); err != nil {
+			return moverResult{}, err
+		}
+		yes := true
+		pod.ServiceAccountName, pod.AutomountServiceAccountToken = m.move.cutJob(), &yes
+	}
 	spec := kube.JobSpec{Namespace: m.move.Source.Namespace, Name: m.move.copyJob(), Owner: m.env.Identity, Run: m.env.RunID,
-		Pod:   moverPod(m.home, m.move.Route, m.move.Claim, image, m.arguments().args("copy")),
+		Pod:   pod,
 		Lines: func(line string) { m.env.Log.Info(line, "from", "mover") }, Progress: m.say}
 	r, err := m.source.RunJob(ctx, spec)
 	if err != nil {
@@ -219,6 +227,9 @@ func (m *mission) arguments() moverArgs {
 	a := moverDefaults
 	a.Source, a.Target, a.Scratch, a.Identity, a.RunID = dirSource, dirTarget, dirScratch, m.move.copyIdentity(), runLabel(m.env.RunID)
 	a.Exclude, a.FSGroup, a.Passes, a.Small = m.move.Exclude, m.move.FSGroup, max(1, m.passes), m.small
+	if m.home.held() != "" {
+		a.Namespace, a.HomePod, a.HomeUID = m.move.Source.Namespace, m.home.Pod.Name, string(m.home.Pod.UID)
+	}
 	if m.move.Route == routeSameNode {
 		a.Claimed = m.move.VolumeID
 	} else {

@@ -213,9 +213,33 @@ func (f *fakeKube) patch(r *http.Request, path string, old, change map[string]an
 		return failure(409, "Conflict", path)
 	}
 	o := clone(old)
+	if uid := sub(change, "metadata")["uid"]; uid != nil && uid != sub(old, "metadata")["uid"] {
+		return failure(409, "Conflict", path)
+	}
+	if strings.Contains(r.Header.Get("Content-Type"), "strategic") {
+		byName(sub(o, "spec"), sub(change, "spec"))
+	}
 	merge(o, change)
 	f.store(path, o)
 	return 200, o
+}
+
+// byName makes whole lists of a change that has of named elements only what changes.
+func byName(have, change map[string]any) {
+	for key, list := range change {
+		all, _ := have[key].([]any)
+		var out []any
+		for _, e := range all {
+			whole := clone(e.(map[string]any))
+			for _, c := range list.([]any) {
+				if c := c.(map[string]any); c["name"] == whole["name"] {
+					merge(whole, c)
+				}
+			}
+			out = append(out, whole)
+		}
+		change[key] = out
+	}
 }
 
 func merge(into, change map[string]any) {

@@ -32,6 +32,7 @@ type home struct {
 	Disk       string // EBS volume of the claim, "" where it is not one
 	Dir        string // the home as seen from the root of its file system, where that is the claim's or the node's own
 	Risk       string // what could lose the old data later
+	InPod      string // the pod's volume that is the home, where that is an emptyDir: it goes with the pod
 }
 
 const defaultHome = "/var/jenkins_home"
@@ -174,11 +175,7 @@ func (h *home) volume(ctx context.Context, k *kube.Client, name string) error {
 	case v.PersistentVolumeClaim != nil:
 		return h.claim(ctx, k, v.PersistentVolumeClaim.ClaimName)
 	case v.EmptyDir != nil:
-		h.Kind = "emptyDir"
-		return &steps.Error{Code: "HomeIsEmptyDir", Category: steps.Precondition,
-			Message: fmt.Sprintf("pod %s: the home is an emptyDir (volume %s): it goes with the pod, so nothing would be left for the last pass, nor to go back to", h.Pod.Name, name),
-			Hints: []string{fmt.Sprintf("give it a disk first: quiet Jenkins down, on node %s run `cp -a /var/lib/kubelet/pods/%s/volumes/kubernetes.io~empty-dir/%s /var/lib/jenkins`, "+
-				"put `hostPath: {path: /var/lib/jenkins, type: Directory}` in place of the emptyDir, then run again", h.Pod.Spec.NodeName, h.Pod.UID, name)}}
+		h.inPod(name, v.EmptyDir.Medium)
 	default:
 		return &steps.Error{Code: "HomeVolumeUnsupported", Category: steps.Precondition,
 			Message: fmt.Sprintf("pod %s: volume %s: only hostPath and claims can be read", h.Pod.Name, name)}

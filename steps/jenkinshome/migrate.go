@@ -154,7 +154,11 @@ func (m *mission) expect() (time.Duration, string) {
 	if f.Files > 0 {
 		text += fmt.Sprintf(" over %d files", f.Files)
 	}
-	return down, text + ", detach 20 s), and until the new one has started. Any failure on the way starts it again; its home is only read."
+	text += ", detach 20 s), and until the new one has started. Any failure on the way starts it again; its home is only read."
+	if pod := m.home.held(); pod != "" {
+		text += " The home is an emptyDir and goes with pod " + pod + ": the pod stays, its containers are given pipectl's image until they may have their own again."
+	}
+	return down, text
 }
 
 // oldValues are for the official chart; other manifests say replicas: 0.

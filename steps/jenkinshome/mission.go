@@ -44,6 +44,7 @@ type mission struct {
 	room   string // what to tell of the room for Jenkins in the new cluster; "": nothing
 	after  jenkins.Inventory
 	target *kube.Client
+	gone   bool // the pod that had the home in an emptyDir is no more
 	same   bool // the new Jenkins is the workload that was moved, with another volume
 
 	cutHere  bool // this run has started, joined or ended a critical section
@@ -85,14 +86,20 @@ func (m *mission) run(ctx context.Context, v Verb) error {
 			}
 			return d.Why
 		case Report:
-			if m.same {
+			switch {
+			case m.same:
 				return m.different("; " + backInPlace)
+			case m.gone:
+				return m.different("; " + whyHomeGone.Message)
 			}
 			return m.different("")
 		case TurnBack:
 			if m.same {
 				return whyInPlace
 			}
+		}
+		if err := m.noWayBack(d.Do, v); err != nil {
+			return err
 		}
 		if !alone && m.source != nil && d.Do != Compare && d.Do != Accept && d.Do != Abort { // asking is safe beside another mover
 			if ctx, release, err = m.alone(ctx, release); err != nil {

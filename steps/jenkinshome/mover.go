@@ -38,6 +38,8 @@ type moverArgs struct {
 	Passes               int
 	Small                int64
 
+	HomePod, HomeUID           string // the pod whose emptyDir the home is
+	HomeVolume, ParkImage      string // its name in the pod; what the containers that write to it are given instead of being stopped
 	HomeClaim, HomeDir, Node   string // who else mounts these may write to the home
 	Owner                      string // JSON of the steps.Identity
 	Namespace, Record          string
@@ -83,6 +85,10 @@ func (a *moverArgs) flags() *flag.FlagSet {
 	f.Int64Var(&a.FSGroup, "fs-group", a.FSGroup, "group of the home's root")
 	f.IntVar(&a.Passes, "passes", a.Passes, "passes at most")
 	f.Int64Var(&a.Small, "small", a.Small, "a pass that copied at most so many files is the last")
+	f.StringVar(&a.HomePod, "home-pod", a.HomePod, "pod that has the home in an emptyDir")
+	f.StringVar(&a.HomeUID, "home-uid", a.HomeUID, "its uid")
+	f.StringVar(&a.HomeVolume, "home-volume", a.HomeVolume, "the name of that emptyDir in it")
+	f.StringVar(&a.ParkImage, "park-image", a.ParkImage, "image that its containers are given while the home is copied")
 	f.StringVar(&a.HomeClaim, "home-claim", a.HomeClaim, "claim that has the home")
 	f.StringVar(&a.HomeDir, "home-dir", a.HomeDir, "directory of the node that has the home")
 	f.StringVar(&a.Node, "node", a.Node, "that node")
@@ -169,7 +175,15 @@ func move(ctx context.Context, args []string, log *slog.Logger, cluster func(con
 	dev := device.Open(a.Host)
 	switch args[0] {
 	case "copy":
-		return precopy{args: a, dev: dev, log: log}.run(ctx)
+		p := precopy{args: a, dev: dev, log: log}
+		if a.HomePod != "" {
+			k, err := cluster(ctx)
+			if err != nil {
+				return moverResult{}, err
+			}
+			p.confirm = a.confirm(ctx, k)
+		}
+		return p.run(ctx)
 	case "serve":
 		return moverResult{}, serve(ctx, a, log)
 	case "cut":

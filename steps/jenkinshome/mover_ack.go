@@ -11,6 +11,9 @@ import (
 
 // stillDown is the fence: nobody may have scaled Jenkins up while we believe it down.
 func (c *cut) stillDown(ctx context.Context) error {
+	if c.rec.Cut.Parked != nil {
+		return c.stillParked(ctx)
+	}
 	st, _, err := c.kube.ReadWorkload(ctx, c.workload)
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ func (c *cut) catchUp(ctx context.Context) (err error) {
 	if c.ahead.tracker, err = treecopy.Track(c.args.Source); err != nil {
 		return err
 	}
-	return c.copying().catchUp(ctx, c.ahead.root)
+	return c.copying(ctx).catchUp(ctx, c.ahead.root)
 }
 
 // catchUp makes a pass while Jenkins runs and reads back what it wrote: the last pass verifies only what it writes itself.

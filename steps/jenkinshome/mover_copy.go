@@ -22,6 +22,7 @@ type precopy struct {
 	log  *slog.Logger
 	far  *receiver // route stream: where the home comes from
 
+	confirm func() error      // whether the source is still whole; nil: it does not go away
 	tracker *treecopy.Tracker // of the home; nil: every pass looks everywhere
 }
 
@@ -157,6 +158,7 @@ func (p precopy) options(root string, live bool) treecopy.Options {
 	last := time.Now()
 	return treecopy.Options{
 		Check:    notEmptied, // of a stream its own
+		Confirm:  p.confirm,
 		Excludes: p.args.Exclude, Delete: true, Live: live, Manifest: manifestOf(root),
 		Source: p.args.Identity, RunID: p.args.RunID, KeepRoot: true, Mounts: treecopy.MountsRefuse, Tracker: p.tracker,
 		Progress: func(t treecopy.Progress) {

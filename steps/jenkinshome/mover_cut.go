@@ -224,6 +224,9 @@ func (c *cut) takeBaseline(ctx context.Context) error {
 
 // stop records the replicas before it changes them; the workload itself keeps them too.
 func (c *cut) stop(ctx context.Context) error {
+	if c.args.HomePod != "" {
+		return c.park(ctx)
+	}
 	st, found, err := c.kube.ReadWorkload(ctx, c.workload)
 	if err != nil {
 		return err
@@ -244,12 +247,18 @@ func (c *cut) awaitEnd(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, c.args.StopWithin)
 	defer cancel()
 	last := ""
-	err := c.kube.WaitPodsGone(wait, []kube.Workload{c.workload}, func(d string) {
+	tell := func(d string) {
 		if d != last {
 			last = d
 			c.log.Info(d)
 		}
-	})
+	}
+	var err error
+	if c.rec.Cut.Parked != nil {
+		err = c.awaitParked(wait, tell)
+	} else {
+		err = c.kube.WaitPodsGone(wait, []kube.Workload{c.workload}, tell)
+	}
 	if err != nil && wait.Err() != nil && ctx.Err() == nil {
 		return &steps.Error{Code: "PodStays", Category: steps.Timeout, Message: fmt.Sprintf("%s: its pod did not end within %s", c.workload, c.args.StopWithin),
 			Hints: []string{"raise `stopWithin`"}}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"pipectl.dev/kube"
 	"pipectl.dev/steps"
 	"pipectl.dev/treecopy"
 )
@@ -46,7 +47,7 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 	trusted := trusted(root)
 	err = c.timed(&d.Copy, func() error { return c.final(ctx, root, delta.Name()) })
 	if err == nil {
-		err = c.timed(&d.Verify, func() error { return c.copying().readBack(ctx, root, delta.Name(), trusted) })
+		err = c.timed(&d.Verify, func() error { return c.copying(ctx).readBack(ctx, root, delta.Name(), trusted) })
 	}
 	if err == nil {
 		err = setRoot(c.args, root)
@@ -58,7 +59,7 @@ func (c *cut) lastPass(ctx context.Context) (err error) {
 }
 
 func (c *cut) final(ctx context.Context, root, delta string) error {
-	p := c.copying()
+	p := c.copying(ctx)
 	o := p.options(root, false)
 	o.DeltaManifest = delta
 	rep, err := treecopy.Copy(ctx, c.args.Source, root, o)
@@ -73,7 +74,10 @@ func (c *cut) final(ctx context.Context, root, delta string) error {
 	if who, err := c.writers(); err != nil || len(who) > 0 { // what is open can be written to at any time
 		return cmp.Or(err, error(homeShared(who)))
 	}
-	return c.stillDown(ctx)
+	if err := c.stillDown(ctx); !kube.HasCode(err, "HomeGone") { // by now its copy is whole
+		return err
+	}
+	return nil
 }
 
 // unchanged judges a second look at the source, after Jenkins had stopped.
@@ -86,8 +90,8 @@ func unchanged(second *treecopy.Report) error {
 }
 
 // copying is what copies and verifies for a cut-over.
-func (c *cut) copying() precopy {
-	return precopy{args: c.args, log: c.log, tracker: c.ahead.tracker}
+func (c *cut) copying(ctx context.Context) precopy {
+	return precopy{args: c.args, log: c.log, tracker: c.ahead.tracker, confirm: c.args.confirm(ctx, c.kube)}
 }
 
 // manifestOf is where the manifest of a copy lies.

@@ -132,7 +132,7 @@ func (m *mission) observeSource(ctx context.Context, s State, v Verb, w *World) 
 	if w.Job, err = m.jobState(ctx); err != nil {
 		return err
 	}
-	if w.Old, err = lifeOf(ctx, m.source, m.workload()); err != nil {
+	if w.Old, err = m.oldLife(ctx); err != nil {
 		return err
 	}
 	if w.Old == Up && (v == RunPrecopy || v == RunMigrate || v == Resume) && (s == None || s == Precopying || s == Precopied) {

@@ -101,16 +101,29 @@ func cutJobObject(namespace, name, run string, owner steps.Identity, pod corev1.
 	}
 }
 
-// grants is what the mover may do in the namespace of Jenkins, and no more: its record, its workload, Jenkins' pods.
-func grants(m Move, name string, owner steps.Identity) kube.JobAccount {
+// looks is what a mover may do that copies while Jenkins runs from an emptyDir: look at pods. It has the account of the cut-over, which comes
+// later and may do more.
+func looks(m Move, owner steps.Identity) kube.JobAccount {
+	return kube.JobAccount{Namespace: m.Source.Namespace, Name: m.cutJob(), Owner: owner, Rules: []rbacv1.PolicyRule{lookAtPods}}
+}
+
+var lookAtPods = rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}}
+
+// grants is what the mover may do in the namespace of Jenkins, and no more: its record, its workload, Jenkins' pods. The pod that is held, if
+// there is one, it may change.
+func grants(m Move, name string, owner steps.Identity, held string) kube.JobAccount {
 	w := workloadOf(m.Source.Namespace, m.Source.Workload)
 	resource := map[string]string{"Deployment": "deployments", "StatefulSet": "statefulsets"}[w.Kind]
-	return kube.JobAccount{Namespace: w.Namespace, Name: name, Owner: owner, Rules: []rbacv1.PolicyRule{
+	a := kube.JobAccount{Namespace: w.Namespace, Name: name, Owner: owner, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{m.recordName()}, Verbs: []string{"get", "patch"}},
 		{APIGroups: []string{"apps"}, Resources: []string{resource}, ResourceNames: []string{w.Name}, Verbs: []string{"get", "patch"}},
-		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}},
+		lookAtPods,
 		{APIGroups: []string{""}, Resources: []string{"pods/portforward"}, Verbs: []string{"create"}},
 	}}
+	if held != "" {
+		a.Rules = append(a.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, ResourceNames: []string{held}, Verbs: []string{"patch"}})
+	}
+	return a
 }
 
 func ownerFlag(id steps.Identity) string {

@@ -32,6 +32,7 @@ type record struct {
 type cutState struct {
 	VolumeID string                   `json:"volumeId"`
 	Replicas int32                    `json:"replicas"`             // before scaling; 0: not scaled yet
+	Parked   *parked                  `json:"parked,omitempty"`     // instead of scaling, where the home is in the pod
 	Paused   []kube.PausedApplication `json:"paused,omitempty"`     // how to let Argo CD heal again
 	PausedAt []kube.PausedApplication `json:"pausedNew,omitempty"`  // the same of the target, while a move is turned back
 	Kept     *keptClaim               `json:"kept,omitempty"`       // how to put the old claim back

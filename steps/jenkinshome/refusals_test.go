@@ -38,7 +38,11 @@ func TestRefusedBeforeAnythingIsTouched(t *testing.T) {
 				sub(sub(o, "metadata"), "labels")["pod-security.kubernetes.io/enforce"] = "baseline"
 			})
 		}, "PodSecurity"},
-		"a home on an emptyDir":         {func(_ *testing.T, s *stage, _ *PrecopySpec) { s.editPod(`{volumes: [{name: home, emptyDir: {}}]}`) }, "HomeIsEmptyDir"},
+		"a home on an emptyDir, over a stream": {func(t *testing.T, s *stage, p *PrecopySpec) {
+			s.outside(t)
+			s.inPod()
+			p.Volume, p.Route = s.volume, routeStream
+		}, "HomeInPod"},
 		"a home on no volume":           {func(_ *testing.T, s *stage, p *PrecopySpec) { p.From.Home = "/srv/jenkins" }, "HomeNotOnVolume"},
 		"a second volume in the home":   {func(_ *testing.T, s *stage, _ *PrecopySpec) { s.editPod(nestedPod) }, "NestedMounts"},
 		"a container that is not there": {func(_ *testing.T, _ *stage, p *PrecopySpec) { p.From.Container = "ci" }, "ContainerNotFound"},

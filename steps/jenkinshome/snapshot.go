@@ -176,11 +176,15 @@ func (m *mission) snapshotPass(ctx context.Context, final bool) (moverResult, er
 	if err != nil {
 		return moverResult{}, err
 	}
+	if err := m.wasWhole(ctx); err != nil {
+		return moverResult{}, errors.Join(err, m.dropSnapshots(ctx, snap))
+	}
 	clone, err := m.cloneOf(ctx, snap)
 	if err != nil {
 		return moverResult{}, err
 	}
 	a := m.arguments()
+	a.HomePod = "" // of the snapshot nothing goes away
 	a.FromVolume, a.FromDir, a.Final, a.Passes = clone, m.disk.Dir, final, 1
 	spec := m.snapshotJob(image, a)
 	r, err := m.disk.kube.RunJob(ctx, spec)

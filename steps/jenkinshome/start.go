@@ -34,7 +34,16 @@ const startWithin = 3 * time.Minute
 // startOld puts the old Jenkins back: replicas, Argo CD's healing, builds. It may find any of it done. That Jenkins then really comes up
 // is waited for, but not demanded: there is nothing else that could be done about it.
 func startOld(ctx context.Context, k *kube.Client, w kube.Workload, rec *record, controller func(context.Context) (*jenkins.Client, func(), error), say func(string, ...any)) error {
-	stopped := rec.Cut.Replicas > 0
+	stopped := rec.Cut.Replicas > 0 || rec.Cut.Parked != nil
+	if p := rec.Cut.Parked; p != nil {
+		gone, err := unpark(ctx, k, w.Namespace, p)
+		if err != nil {
+			return err
+		}
+		if gone {
+			say(homeGone(p.Pod).Error())
+		}
+	}
 	if err := k.Resume(ctx, w); err != nil {
 		return err
 	}
@@ -42,7 +51,7 @@ func startOld(ctx context.Context, k *kube.Client, w kube.Workload, rec *record,
 	if err != nil {
 		return err
 	}
-	if found && st.Replicas == 0 && stopped { // the note on the workload was lost
+	if found && st.Replicas == 0 && rec.Cut.Replicas > 0 { // the note on the workload was lost
 		if err := k.Scale(ctx, w, 0, rec.Cut.Replicas); err != nil {
 			return err
 		}

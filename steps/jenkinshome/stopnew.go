@@ -62,9 +62,12 @@ func (m *mission) healNew(ctx context.Context) error {
 // tellOfTwo says when somebody has started the old Jenkins after the move. Its home is its own, so nothing is lost by it, but both number
 // builds and both act on triggers; which of them is to stop is the owner's to say.
 func (m *mission) tellOfTwo(ctx context.Context) error {
-	old, err := lifeOf(ctx, m.source, m.workload())
+	old, err := m.oldLife(ctx)
 	if unreachable(err) || kube.HasCode(err, kube.CodeForbidden) {
 		return nil
+	}
+	if m.gone {
+		m.env.Note(fmt.Sprintf("the pod with the old home is gone, and %s starts an empty Jenkins in its place: scale it to 0, in Git as well", m.workload()))
 	}
 	if err == nil && old == Up {
 		m.env.Note(fmt.Sprintf("the old Jenkins %s runs too: somebody started it after the move; scale it to 0, in Git as well, or what both build gets the same numbers", m.workload()))

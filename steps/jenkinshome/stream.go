@@ -54,6 +54,9 @@ func (m Move) streamPort(source bool) int {
 
 // streamable says which node would copy, or why none can.
 func (m *mission) streamable(ctx context.Context) error {
+	if m.home.held() != "" {
+		return errStreamsNoPod
+	}
 	if m.vol.ID == "" { // not made yet: the plan is made again when it is
 		return nil
 	}
@@ -63,6 +66,10 @@ func (m *mission) streamable(ctx context.Context) error {
 	}
 	return err
 }
+
+// The side that writes could not tell a pod that is deleted from a home whose files are.
+var errStreamsNoPod = &steps.Error{Code: "HomeInPod", Category: steps.Precondition, Message: "the home is an emptyDir, which goes with its pod: nobody beside the data volume could see that",
+	Hints: []string{"use an EC2 instance in the volume's zone as the node of the old Jenkins, or put a hostPath in place of the emptyDir first"}}
 
 // end is one side of a stream: the Job that has the mover, and where.
 type end struct {

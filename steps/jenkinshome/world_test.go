@@ -150,7 +150,7 @@ func (s *stage) route(k *kube.Client, pod string) http.RoundTripper {
 		server, world, path = s.fresh, s.new, newPod
 	}
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
-		if world.get(path) == nil || !strings.HasSuffix(path, pod) {
+		if now := world.get(path); now == nil || held(now) || !strings.HasSuffix(path, pod) {
 			return nil, errors.New("pod is gone")
 		}
 		return server.RoundTrip(r)
@@ -186,7 +186,7 @@ func (s *stage) await(what string, ok func() bool) {
 	s.t.Fatalf("waited in vain for %s", what)
 }
 
-func (s *stage) oldRuns() bool { return s.old.get(oldPod) != nil }
+func (s *stage) oldRuns() bool { return s.old.get(oldPod) != nil && !held(s.old.get(oldPod)) }
 
 func (s *stage) newRuns() bool { return s.new.get(newPod) != nil }
 
@@ -214,6 +214,8 @@ volumes: [{name: home, hostPath: {path: /var/lib/jenkins}}]}, status: {phase: Ru
 				s.old.remove(oldPod)
 			}
 		}
+	case path == oldPod && now != nil:
+		s.reimage()
 	case isJob(path) && old == nil:
 		s.runJob(path)
 	case isJob(path) && now == nil:

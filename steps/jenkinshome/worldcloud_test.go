@@ -2,6 +2,7 @@ package jenkinshome
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -33,7 +34,11 @@ func (s *stage) content(volume string) string {
 
 // SnapshotCreated keeps what the old node's root disk holds.
 func (s *stage) SnapshotCreated(_, snapshot string) {
-	s.replicate(s.home(), filepath.Join(s.dir, snapshot, "fs", "var", "lib", "jenkins"))
+	at := "var/lib/jenkins"
+	if pod := s.old.get(oldPod); len(containers(pod, "spec", "volumes")) > 0 && containers(pod, "spec", "volumes")[0].(map[string]any)["emptyDir"] != nil {
+		at = fmt.Sprintf("var/lib/kubelet/pods/%s/volumes/kubernetes.io~empty-dir/home", sub(pod, "metadata")["uid"])
+	}
+	s.replicate(s.home(), filepath.Join(s.dir, snapshot, "fs", at))
 }
 
 func (s *stage) VolumeFromSnapshot(snapshot, volume string) {

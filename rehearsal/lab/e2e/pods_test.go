@@ -118,6 +118,7 @@ func TestPods(t *testing.T) {
 		"a deleted pod gets time to end well":                   graceful,
 		"a pod whose time is over fails":                        deadline,
 		"a container that fails is restarted with a pause":      restarts,
+		"another image runs in the same pod":                    otherImage,
 		"images that are not played turn ready or succeed":      unplayed,
 		"a pod waits for what it mounts":                        waits,
 		"an init container that fails stops the pod":            initFails,

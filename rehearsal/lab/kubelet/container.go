@@ -27,37 +27,83 @@ const (
 // messageLimit is how much of a termination message Kubernetes keeps; with FallbackToLogsOnError it is half.
 const messageLimit = 4096
 
-// runContainer runs a container as often as policy says, until life ends, and returns the last exit code.
-func (w *worker) runContainer(life context.Context, c *v1.Container, policy v1.RestartPolicy, init bool) int {
+// runContainer runs a container as often as policy says, until life ends, and returns the last exit code. Where the pod is given another
+// image for it, what runs is ended and the other is run, whatever the policy.
+func (w *worker) runContainer(life context.Context, name string, policy v1.RestartPolicy, init bool) int {
 	backoff := firstBackoff
 	for run := int32(0); ; run++ {
-		p, ok := w.prepare(life, c, init)
-		if !ok {
-			return 1
-		}
-		began := time.Now()
-		ended := w.once(life, c, p, policy, run)
-		code := int(ended.ExitCode)
-		if life.Err() != nil || policy == v1.RestartPolicyNever || policy == v1.RestartPolicyOnFailure && code == 0 {
-			w.set(c.Name, func(s *containerState) { s.state, s.ready = v1.ContainerState{Terminated: ended}, false })
+		c, this, forget := w.take(life, name)
+		code, again, calm := w.runOnce(life, this, c, policy, init, run, backoff)
+		forget()
+		if !again {
 			return code
 		}
-		if time.Since(began) > calmAfter {
+		if calm {
 			backoff = firstBackoff
+		} else {
+			backoff = min(2*backoff, maxBackoff)
 		}
+		w.set(name, func(s *containerState) { s.restarts++ })
+	}
+}
+
+// take is the container as the pod has it now, and a life for one run of it, which ends when that has another image.
+func (w *worker) take(life context.Context, name string) (c *v1.Container, this context.Context, forget func()) {
+	this, end := context.WithCancel(life)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c = containerIn(w.pod, name)
+	w.containers[name].image, w.containers[name].replaced = c.Image, end
+	return c, this, end
+}
+
+func containerIn(pod *v1.Pod, name string) *v1.Container {
+	for _, all := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range all {
+			if all[i].Name == name {
+				return &all[i]
+			}
+		}
+	}
+	return nil
+}
+
+// runOnce is one run and the pause after it. again says that another run follows, calm that it need not wait longer than the first did.
+func (w *worker) runOnce(life, this context.Context, c *v1.Container, policy v1.RestartPolicy, init bool, run int32, backoff time.Duration) (code int, again, calm bool) {
+	replaced := func() bool { return life.Err() == nil && this.Err() != nil }
+	p, ok := w.prepare(this, c, init)
+	if !ok {
+		return 1, replaced(), true
+	}
+	began := time.Now()
+	ended := w.once(this, c, p, policy, run)
+	code = int(ended.ExitCode)
+	switch {
+	case replaced():
 		w.set(c.Name, func(s *containerState) {
 			s.last, s.ready = v1.ContainerState{Terminated: ended}, false
-			s.state = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
-				Message: fmt.Sprintf("back-off %s restarting failed container=%s", backoff, c.Name)}}
+			s.state = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "ContainerCreating"}}
 		})
-		w.event(v1.EventTypeWarning, "BackOff", "Back-off restarting failed container "+c.Name)
-		if !pause(life, backoff) {
-			w.set(c.Name, func(s *containerState) { s.state, s.last = v1.ContainerState{Terminated: ended}, v1.ContainerState{} })
-			return code
-		}
-		backoff = min(2*backoff, maxBackoff)
-		w.set(c.Name, func(s *containerState) { s.restarts++ })
+		return code, true, true
+	case life.Err() != nil || policy == v1.RestartPolicyNever || policy == v1.RestartPolicyOnFailure && code == 0:
+		w.set(c.Name, func(s *containerState) { s.state, s.ready = v1.ContainerState{Terminated: ended}, false })
+		return code, false, false
 	}
+	calm = time.Since(began) > calmAfter
+	if calm {
+		backoff = firstBackoff
+	}
+	w.set(c.Name, func(s *containerState) {
+		s.last, s.ready = v1.ContainerState{Terminated: ended}, false
+		s.state = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "CrashLoopBackOff",
+			Message: fmt.Sprintf("back-off %s restarting failed container=%s", backoff, c.Name)}}
+	})
+	w.event(v1.EventTypeWarning, "BackOff", "Back-off restarting failed container "+c.Name)
+	if !pause(this, backoff) && !replaced() {
+		w.set(c.Name, func(s *containerState) { s.state, s.last = v1.ContainerState{Terminated: ended}, v1.ContainerState{} })
+		return code, false, false
+	}
+	return code, true, calm || replaced()
 }
 
 // prepare decides what the container runs; it waits while something it refers to is missing. ok is false when life
@@ -105,7 +151,7 @@ func (w *worker) once(life context.Context, c *v1.Container, p *play, policy v1.
 	if p == nil {
 		if policy == v1.RestartPolicyAlways {
 			w.set(c.Name, func(s *containerState) {
-				s.id, s.ready, s.state = ended.ContainerID, true, v1.ContainerState{Running: &v1.ContainerStateRunning{StartedAt: ended.StartedAt}}
+				s.id, s.ran, s.ready, s.state = ended.ContainerID, c.Image, true, v1.ContainerState{Running: &v1.ContainerStateRunning{StartedAt: ended.StartedAt}}
 			})
 			<-life.Done()
 		}
@@ -156,7 +202,7 @@ func (w *worker) process(life context.Context, c *v1.Container, p *play, ended *
 		close(exited)
 	}()
 	w.set(c.Name, func(s *containerState) {
-		s.id, s.addr, s.ready, s.exited = ended.ContainerID, p.addr, ready, exited
+		s.id, s.ran, s.addr, s.ready, s.exited = ended.ContainerID, c.Image, p.addr, ready, exited
 		s.state = v1.ContainerState{Running: &v1.ContainerStateRunning{StartedAt: ended.StartedAt}}
 	})
 	var probing sync.WaitGroup

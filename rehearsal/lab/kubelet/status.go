@@ -15,8 +15,9 @@ type containerState struct {
 	state, last v1.ContainerState
 	restarts    int32
 	ready       bool
-	id          string
+	id, ran     string                // of the last run, and its image
 	addr        func(port int) string // where a port of it really answers; nil: nothing runs
+	replaced    func()                // ends the run of now, for one of another image
 	exited      chan struct{}         // closed at the end of the running process
 }
 
@@ -84,13 +85,20 @@ func (w *worker) states(containers []v1.Container) []containerState {
 func (c *containerState) report(init bool) v1.ContainerStatus {
 	started := c.state.Running != nil
 	status := v1.ContainerStatus{
-		Name: c.name, Image: c.image, ImageID: "process://" + c.image, ContainerID: c.id,
+		Name: c.name, Image: c.image, ImageID: c.imageID(), ContainerID: c.id,
 		State: c.state, LastTerminationState: c.last, RestartCount: c.restarts, Started: &started, Ready: c.ready,
 	}
 	if init && !c.sidecar {
 		status.Ready = c.state.Terminated != nil && c.state.Terminated.ExitCode == 0
 	}
 	return status
+}
+
+func (c *containerState) imageID() string {
+	if c.ran == "" {
+		return ""
+	}
+	return "process://" + c.ran
 }
 
 func terminal(p v1.PodPhase) bool { return p == v1.PodSucceeded || p == v1.PodFailed }

@@ -39,7 +39,7 @@ func (w *worker) volume(ctx context.Context, pod *v1.Pod, volume v1.Volume) (str
 	case volume.PersistentVolumeClaim != nil:
 		return w.claim(ctx, pod, volume.PersistentVolumeClaim.ClaimName)
 	case volume.EmptyDir != nil:
-		return dir, os.MkdirAll(dir, 0o777)
+		return dir, w.emptyDir(dir, volume.Name)
 	case volume.Ephemeral != nil:
 		return w.claim(ctx, pod, pod.Name+"-"+volume.Name)
 	}
@@ -48,6 +48,21 @@ func (w *worker) volume(ctx context.Context, pod *v1.Pod, volume v1.Volume) (str
 		return "", err
 	}
 	return dir, writeFiles(dir, files)
+}
+
+// podsDir is where a kubelet keeps the volumes of its pods.
+const podsDir = "/var/lib/kubelet/pods"
+
+// emptyDir makes one, and shows it where a real node has it. It lies elsewhere: there, sockets in it would have names that are too long.
+func (w *worker) emptyDir(dir, name string) error {
+	shown := filepath.Join(w.inRoot(podsDir), string(w.uid), "volumes", "kubernetes.io~empty-dir", name)
+	if err := errors.Join(os.MkdirAll(dir, 0o777), os.MkdirAll(filepath.Dir(shown), 0o755)); err != nil {
+		return err
+	}
+	if err := os.Symlink(dir, shown); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // hostPath is below the node's own root; what the pod asks for must be there, as on a real node.
@@ -74,6 +89,9 @@ func (w *worker) hostPath(source *v1.HostPathVolumeSource) (string, error) {
 		return path, nil
 	}
 	info, err := os.Stat(path)
+	if real, rerr := filepath.EvalSymlinks(path); rerr == nil { // a mount follows links
+		path = real
+	}
 	if err != nil {
 		return "", fmt.Errorf("hostPath type check failed: %s is not a %s", source.Path, strings.ToLower(string(kind)))
 	}

@@ -94,6 +94,11 @@ func (w *worker) update(pod *v1.Pod) {
 		close(w.deleted)
 		w.end(errDeleted)
 	}
+	for name, s := range w.containers {
+		if c := containerIn(pod, name); c != nil && c.Image != s.image && s.replaced != nil {
+			s.replaced()
+		}
+	}
 	w.pod = pod
 }
 
@@ -139,7 +144,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 	reported()
 	reporting.Wait()
-	if err := os.RemoveAll(filepath.Join(w.dir, "volumes")); err != nil {
+	if err := errors.Join(os.RemoveAll(filepath.Join(w.dir, "volumes")), os.RemoveAll(filepath.Join(w.inRoot(podsDir), string(w.uid)))); err != nil {
 		w.k.opts.Log.Warn("remove volumes", "pod", w.name, "error", err)
 	}
 }
@@ -174,21 +179,21 @@ func (w *worker) play() {
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
 		if c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways {
-			side.Go(func() { w.runContainer(sidecars, c, v1.RestartPolicyAlways, true) })
+			side.Go(func() { w.runContainer(sidecars, c.Name, v1.RestartPolicyAlways, true) })
 			continue
 		}
 		policy := pod.Spec.RestartPolicy
 		if policy == v1.RestartPolicyAlways {
 			policy = v1.RestartPolicyOnFailure // an init container that is done stays done
 		}
-		if code := w.runContainer(w.life, c, policy, true); code != 0 || w.life.Err() != nil {
+		if code := w.runContainer(w.life, c.Name, policy, true); code != 0 || w.life.Err() != nil {
 			return
 		}
 	}
 	var all sync.WaitGroup
 	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
-		all.Go(func() { w.runContainer(w.life, c, pod.Spec.RestartPolicy, false) })
+		name := pod.Spec.Containers[i].Name
+		all.Go(func() { w.runContainer(w.life, name, pod.Spec.RestartPolicy, false) })
 	}
 	all.Wait()
 }
