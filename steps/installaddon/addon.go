@@ -106,8 +106,8 @@ func (s *state) observe(ctx context.Context) (status, error) {
 
 func (s *state) drift(a *ekstypes.Addon) []string {
 	var d owned.Drift
-	if s.spec.Version != "" {
-		d.Mend("version", aws.ToString(a.AddonVersion), s.spec.Version)
+	if v := s.spec.pinned(); v != "" {
+		d.Mend("version", aws.ToString(a.AddonVersion), v)
 	}
 	if s.spec.RoleARN != "" {
 		d.Mend("roleArn", aws.ToString(a.ServiceAccountRoleArn), s.spec.RoleARN)
@@ -164,7 +164,8 @@ func issues(a *ekstypes.Addon) string {
 }
 
 func (s *state) create(ctx context.Context) error {
-	if err := s.awaitNode(ctx); err != nil {
+	err := s.awaitNode(ctx)
+	if err != nil {
 		return err
 	}
 	s.changed = true
@@ -176,8 +177,8 @@ func (s *state) create(ctx context.Context) error {
 		ClusterName: s.cluster(), AddonName: &s.spec.Name, ResolveConflicts: conflicts, Tags: cloud.Tags(s.owner, kindAddon, s.name()),
 		ClientRequestToken: aws.String(cloud.ClientToken(s.owner, kindAddon, s.name(), s.spec.Cluster.EKS.CreatedAt, s.env.RunID, s.seen != nil)),
 	}
-	if s.spec.Version != "" {
-		in.AddonVersion = &s.spec.Version
+	if in.AddonVersion, err = s.choose(ctx); err != nil {
+		return err
 	}
 	if s.spec.RoleARN != "" {
 		in.ServiceAccountRoleArn = &s.spec.RoleARN
@@ -274,42 +275,4 @@ func (s *state) awaitNode(ctx context.Context) error {
 		return fmt.Errorf("waiting for a node: %w", err)
 	}
 	return nil
-}
-
-// version is one version of an add-on.
-type version struct {
-	name      string
-	isDefault bool
-}
-
-func versionsOf(ctx context.Context, session *cloud.Session, in eks.DescribeAddonVersionsInput) ([]version, error) {
-	addons, err := cloud.Paged(ctx, func(ctx context.Context, t *string) ([]ekstypes.AddonInfo, *string, error) {
-		in.NextToken = t
-		o, err := cloud.EKS(session).DescribeAddonVersions(ctx, &in)
-		if err != nil {
-			return nil, nil, err
-		}
-		return o.Addons, o.NextToken, nil
-	})
-	var out []version
-	for _, a := range addons {
-		for _, v := range a.AddonVersions {
-			x := version{name: aws.ToString(v.AddonVersion)}
-			for _, c := range v.Compatibilities {
-				x.isDefault = x.isDefault || c.DefaultVersion
-			}
-			out = append(out, x)
-		}
-	}
-	return out, err
-}
-
-// newest is the version to propose: EKS's default when it tells one, else the first, which is the latest.
-func newest(vs []version) string {
-	for _, v := range vs {
-		if v.isDefault {
-			return v.name
-		}
-	}
-	return vs[0].name
 }

@@ -25,7 +25,7 @@ import (
 type Spec struct {
 	Cluster       steps.ClusterRef `yaml:"cluster" json:"cluster" jsonschema:"required" jsonschema_description:"the EKS cluster"`
 	Name          string           `yaml:"name" json:"name" jsonschema:"required" jsonschema_description:"name of the add-on, such as aws-ebs-csi-driver"`
-	Version       string           `yaml:"version,omitempty" json:"version,omitempty" jsonschema:"pattern=^v" jsonschema_description:"such as v1.55.0-eksbuild.1; left out, EKS's default for the cluster is taken when the add-on is made and never changed unasked"`
+	Version       string           `yaml:"version,omitempty" json:"version,omitempty" jsonschema:"pattern=^(latest$|v)" jsonschema_description:"such as v1.55.0-eksbuild.1, or latest; left out, EKS's default for the cluster is taken. Default and latest are looked up when the add-on is made and never changed unasked"`
 	RoleARN       string           `yaml:"roleArn,omitempty" json:"roleArn,omitempty" jsonschema:"pattern=^arn:" jsonschema_description:"IAM role of its service account"`
 	Conflicts     string           `yaml:"conflicts,omitempty" json:"conflicts,omitempty" jsonschema:"enum=overwrite,enum=none,enum=preserve,default=overwrite" jsonschema_description:"what happens to objects of the add-on that exist already; preserve counts for updates only"`
 	Configuration string           `yaml:"configuration,omitempty" json:"configuration,omitempty" jsonschema_description:"configuration values of the add-on, as JSON or YAML text"`
@@ -95,11 +95,11 @@ func (st step) Preflight(ctx context.Context, env steps.Env, sp Spec) error {
 	if len(versions) == 0 {
 		return &steps.Error{Code: "UnknownAddon", Category: steps.Precondition, Message: "EKS has no add-on " + sp.Name, Hints: []string{"`aws eks describe-addon-versions` lists them"}}
 	}
-	if sp.Version != "" && !slices.ContainsFunc(versions, func(v version) bool { return v.name == sp.Version }) {
+	if sp.pinned() != "" && !slices.ContainsFunc(versions, func(v version) bool { return v.name == sp.Version }) {
 		return &steps.Error{Code: "UnsupportedAddonVersion", Category: steps.Precondition, Message: fmt.Sprintf("add-on %s has no version %s", sp.Name, sp.Version),
-			Hints: []string{"leave version out, or take " + newest(versions)}}
+			Hints: []string{"leave version out, or take " + sp.proposed(versions)}}
 	}
-	env.Checked("add-on "+sp.Name, cmp.Or(sp.Version, newest(versions)+" by default"), true)
+	env.Checked("add-on "+sp.Name, cmp.Or(sp.pinned(), sp.proposed(versions)+map[bool]string{true: ", the latest", false: " by default"}[sp.Version == latest]), true)
 	denied, err := session.Allowed(ctx, env, actions)
 	return cmp.Or(cloud.Explain(err), denied)
 }
@@ -209,29 +209,6 @@ func (st step) open(ctx context.Context, env steps.Env, sp Spec) (*state, error)
 	s := &state{aws: session, env: env, spec: sp, owner: env.Identity.String()}
 	s.kube = func(ctx context.Context) (*kube.Client, error) { return st.kube(ctx, sp.Cluster) }
 	return s, nil
-}
-
-// lookForNewer compares the version with the one that EKS would take for this cluster. The list is asked for only where a cluster's
-// version is known, and one that may not be read is no reason to fail.
-func (s *state) lookForNewer(ctx context.Context) error {
-	v := s.spec.Cluster.EKS.Version
-	if s.seen == nil || v == "" {
-		return nil
-	}
-	all, err := versionsOf(ctx, s.aws, eks.DescribeAddonVersionsInput{AddonName: &s.spec.Name, KubernetesVersion: &v})
-	if cloud.IsDenied(err) || len(all) == 0 {
-		return nil
-	}
-	if err == nil && newest(all) != aws.ToString(s.seen.AddonVersion) && !listedBefore(all, aws.ToString(s.seen.AddonVersion), newest(all)) {
-		s.newer = newest(all)
-	}
-	return err
-}
-
-// listedBefore reports whether a stands before b; EKS lists the latest first.
-func listedBefore(all []version, a, b string) bool {
-	index := func(name string) int { return slices.IndexFunc(all, func(v version) bool { return v.name == name }) }
-	return index(a) >= 0 && index(a) < index(b)
 }
 
 func (s *state) list() owned.List[state] {

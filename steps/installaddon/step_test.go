@@ -96,6 +96,36 @@ func TestPinnedVersionIsCheckedKeptAndChangedOnlyByTheSpec(t *testing.T) {
 	})
 }
 
+func TestLatestIsChosenOnceAndToldLater(t *testing.T) {
+	for name, unknown := range map[string]bool{"of a cluster whose version is known": false, "of a cluster that is only named": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, d, text := world(t, emulator.Options{Seed: 33})
+				if unknown {
+					text = strings.Replace(text, ", version: '1.34'", "", 1)
+				}
+				raw, err := w.Apply(t.Context(), d, cloudtest.Input(t, text+"version: latest\n"))
+				if out := decode(t, raw, err); out.Version != "v1.54.0-eksbuild.1" || out.Newer != "" {
+					t.Errorf("got %+v, want the latest, which is not EKS's default", out)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w, d, text := world(t, emulator.Options{Seed: 34})
+		raw, err := w.Apply(t.Context(), d, cloudtest.Input(t, text+"version: v1.53.0-eksbuild.1\n"))
+		decode(t, raw, err)
+		mark := w.Mark()
+		raw, err = w.Apply(t.Context(), d, cloudtest.Input(t, text+"version: latest\n"))
+		if out := decode(t, raw, err); out.Version != "v1.53.0-eksbuild.1" || out.Newer != "v1.54.0-eksbuild.1" {
+			t.Errorf("got %+v, want the one that is there kept, and the latest told", out)
+		}
+		if _, writes := w.Count(mark); writes != 0 {
+			t.Errorf("%d writes, want nothing upgraded unasked", writes)
+		}
+	})
+}
+
 // What EKS is told to do about fields that somebody else has set. It takes PRESERVE for an update only.
 func TestConflictsAreSolvedAsTheSpecSays(t *testing.T) {
 	for conflicts, want := range map[string]string{"": "OVERWRITE OVERWRITE", "overwrite": "OVERWRITE OVERWRITE", "none": "NONE NONE", "preserve": "OVERWRITE PRESERVE"} {
