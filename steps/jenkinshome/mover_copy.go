@@ -242,6 +242,7 @@ func copyError(err error) error {
 		e.Code, e.Category = "CopyDenied", steps.Permission
 	case errors.Is(err, treecopy.ErrMismatch):
 		e.Code, e.Category = "CopyDiffers", steps.Verification
+		e.Hints = []string{"what the volume gives back is not what was written to it: something else writes to it, or its device is faulty; begin anew with another volume (`name` of data-volume)"}
 	case errors.Is(err, treecopy.ErrChanged), errors.Is(err, treecopy.ErrVanished):
 		e.Code, e.Category = "SourceChanged", steps.Unhealthy
 	}
