@@ -134,6 +134,7 @@ type Cloud struct {
 	ledgerMu sync.Mutex // held during Options.Ledger
 
 	access map[string]*AccessKey
+	podsOf map[string]string // cluster of the pod that a session was given to by Pod Identity, by the session's ARN
 	faults []*Fault
 	calls  []Call
 	writes int
@@ -173,7 +174,7 @@ func New(opt Options) *Cloud {
 	c := &Cloud{
 		opt: opt, world: opt.World, start: time.Now(),
 		rand:   rand.New(rand.NewPCG(uint64(opt.Seed), 0x9e3779b97f4a7c15)),
-		timers: map[*time.Timer]struct{}{}, access: map[string]*AccessKey{}, tokens: map[string]idempotent{}, seeded: map[string]bool{},
+		timers: map[*time.Timer]struct{}{}, access: map[string]*AccessKey{}, podsOf: map[string]string{}, tokens: map[string]idempotent{}, seeded: map[string]bool{},
 		eks: map[string]*cluster{}, ssm: map[string]*parameter{}, logs: map[string]*logGroup{}, keys: map[string]*key{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // ends by Close: an account outlives any one call

@@ -63,6 +63,7 @@ func (c *Cloud) assumeRoleForPodIdentity(req *request) (any, error) {
 		return nil, fail("AccessDeniedException", "Unauthorized Exception! EKS does not have permissions to assume the associated role.")
 	}
 	k := c.newSession(r, "eks-"+cl.name+"-"+t.Bound.Pod.Name+"-"+c.uuid(), 6*time.Hour)
+	c.podsOf[k.Principal] = cl.name
 	return map[string]any{
 		"subject": map[string]any{"namespace": p.namespace, "serviceAccount": p.account}, "audience": podAudience,
 		"podIdentityAssociation": map[string]any{"associationArn": p.arn, "associationId": p.id},

@@ -54,7 +54,7 @@ func parsePolicy(doc string) ([]statement, error) {
 }
 
 // roleAllows says whether a role's policies allow an action. Resources and conditions are not weighed, except that
-// the tag-scoped EBS CSI policies want the driver's tag on the volume.
+// the tag-scoped EBS CSI policies want the driver's tag, or its cluster's, on the volume.
 func (c *Cloud) roleAllows(arn, action string, req *request) bool {
 	if action == "sts:GetCallerIdentity" {
 		return true
@@ -88,9 +88,18 @@ func (c *Cloud) policyAllows(arn, action string, req *request) bool {
 	if !matchesAny(actions, action) {
 		return false
 	}
-	if strings.HasSuffix(name, "V2") && (action == "ec2:AttachVolume" || action == "ec2:DetachVolume") {
-		v, ok := c.ec2.volumes.find(req.form.Get("VolumeId"))
+	if action != "ec2:AttachVolume" && action != "ec2:DetachVolume" {
+		return true
+	}
+	v, ok := c.ec2.volumes.find(req.form.Get("VolumeId"))
+	switch {
+	case strings.HasSuffix(name, "DriverPolicyV2"):
 		return ok && v.tags["ebs.csi.aws.com/cluster"] == "true"
+	case strings.HasSuffix(name, "EKSClusterScopedPolicy"): // by a tag of the session, which Pod Identity alone sets
+		cluster := c.podsOf[req.principal]
+		i, found := c.ec2.instances.find(req.form.Get("InstanceId"))
+		return ok && cluster != "" && v.tags["ebs.csi.aws.com/cluster-name"] == cluster &&
+			found && (i.tags["eks:cluster-name"] == cluster || i.tags["ebs.csi.aws.com/cluster-name"] == cluster)
 	}
 	return true
 }

@@ -15,6 +15,7 @@ import (
 	"pipectl.dev/kube"
 	emu "pipectl.dev/rehearsal/aws"
 	"pipectl.dev/steps"
+	"pipectl.dev/steps/attachvolume"
 )
 
 func lastUse(t *testing.T, id string) string {
@@ -176,5 +177,36 @@ func TestEveryAWSCallMayGoWrong(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestTheNextClusterTakesTheVolumeOver: the volume has the tags of the cluster before, which is gone.
+func TestTheNextClusterTakesTheVolumeOver(t *testing.T) {
+	u, kubeconfig := cluster(t)
+	at := steps.ClusterRef{Kubeconfig: kubeconfig}
+	u.def = attachvolume.New(openAWS, func(ctx context.Context, _ steps.ClusterRef) (*kube.Client, error) {
+		return kube.NewOpener(kube.Options{})(ctx, at)
+	})
+	id, err := account.SeedVolume(emu.FixtureRegion+"a", 20, map[string]string{"ebs.csi.aws.com/cluster": "true", "ebs.csi.aws.com/cluster-name": "blog"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := input(t, "{cluster: {eks: {name: next, region: "+emu.FixtureRegion+"}}, volume: "+id+", claim: next/home}")
+	p, err := u.def.Plan(t.Context(), u.env, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{`ebs.csi.aws.com/cluster-name: have "blog", want "next"`}; !slices.Equal(p.Changes[0].Drift, want) {
+		t.Errorf("plan: %v, want %v", p.Changes[0].Drift, want)
+	}
+	if _, err := u.def.Apply(t.Context(), u.env, in); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(account.Resources(), func(r emu.Resource) bool { return r.ID == id })
+	if tags := account.Resources()[i].Tags; tags["ebs.csi.aws.com/cluster"] != "true" || tags["ebs.csi.aws.com/cluster-name"] != "next" {
+		t.Errorf("tags: %v", tags)
+	}
+	if err := u.def.Release(t.Context(), u.env, in); err != nil {
+		t.Error(err)
 	}
 }
