@@ -232,6 +232,9 @@ var quotaNames = map[string]string{
 }
 
 func quotaHint(code string) string {
+	if code == "AttachmentLimitExceeded" { // of the instance's type, which nobody can raise
+		return "detach a volume that the instance does not need"
+	}
 	name := quotaNames[code]
 	if name == "" {
 		name = code

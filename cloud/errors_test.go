@@ -34,6 +34,7 @@ func TestErrorsOfAWSGetAKindAndARemedy(t *testing.T) {
 		"a quota names itself":                {apiError(400, "VpcLimitExceeded", "5"), 10, "VPCs per Region", false},
 		"credentials that ended say carry on": {apiError(400, "ExpiredToken", "over"), 11, "carries on", false},
 		"credentials nobody knows":            {apiError(401, "InvalidClientTokenId", "who"), 11, "AWS_PROFILE", false},
+		"an instance that takes no more":      {apiError(400, "AttachmentLimitExceeded", "full"), 10, "detach a volume", false},
 		"throttling passes":                   {apiError(503, "RequestLimitExceeded", "slow"), 14, "carries on", false},
 		"a server error may have worked":      {apiError(500, "InternalError", "oops"), 14, "carries on", true},
 		"a name that is taken":                {apiError(400, "EntityAlreadyExists", "is"), 12, "", false},
