@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,6 +159,9 @@ func TestADryRunWritesNothing(t *testing.T) {
 	rep = copyOK(t, src, dst, Options{DryRun: true, Delete: true})
 	if rep.Copied.Files != 1 || rep.Updated != 1 || rep.Deleted != 1 {
 		t.Errorf("copied %+v, updated %d, deleted %d; want 1 each", rep.Copied, rep.Updated, rep.Deleted)
+	}
+	if !slices.Equal(rep.ToCopy, []Name{"new"}) || !slices.Equal(rep.Removed, []Name{"surplus"}) {
+		t.Errorf("names %q to copy and %q to delete", rep.ToCopy, rep.Removed)
 	}
 	if d := cmp.Diff(before, snapshot(t, dst)); d != "" {
 		t.Errorf("the target changed:\n%s", d)

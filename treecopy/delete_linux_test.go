@@ -21,8 +21,8 @@ func TestDeleteRemovesWhatLeftTheSource(t *testing.T) {
 		t.Errorf("dry run: deleted = %d, want 2 trees", rep.Deleted)
 	}
 	rep := copyOK(t, src, dst, Options{Delete: true})
-	if rep.Deleted != 5 {
-		t.Errorf("deleted = %d, want 5", rep.Deleted)
+	if rep.Deleted != 5 || len(rep.Removed) != 2 || len(rep.ToCopy) != 0 {
+		t.Errorf("deleted = %d, want 5; named %q", rep.Deleted, rep.Removed)
 	}
 	mustEqual(t, src, dst)
 }

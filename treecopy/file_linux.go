@@ -15,6 +15,7 @@ func (w *worker) copyFile(n *node, x *entry, rec record) (record, error) {
 	w.copied.files.Add(1)
 	rec.wrote = true
 	if w.o.DryRun {
+		w.name(&w.rep.ToCopy, join(n.path, x.name))
 		w.bytesCopied.Add(x.st.size)
 		return rec, nil
 	}

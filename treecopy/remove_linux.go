@@ -86,14 +86,17 @@ func (e *engine) prune() {
 			if e.stopped() {
 				return
 			}
-			if e.o.DryRun {
-				e.deleted.Add(1)
-				continue
+			path := join(x.n.path, name)
+			n, err := int64(1), error(nil)
+			if !e.o.DryRun {
+				n, err = e.pruneOne(x.n, name)
 			}
-			n, err := e.pruneOne(x.n, name)
 			e.deleted.Add(n)
+			if n > 0 {
+				e.name(&e.rep.Removed, path)
+			}
 			if err != nil {
-				e.fail(join(x.n.path, name), err)
+				e.fail(path, err)
 			}
 		}
 	}

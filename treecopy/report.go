@@ -14,12 +14,14 @@ type Report struct {
 	Live   bool   `json:"live"`
 	DryRun bool   `json:"dryRun"`
 
-	Seen      Counts `json:"seen"`      // in the source, without what was skipped
-	Copied    Counts `json:"copied"`    // written (dry run: to be written)
-	Unchanged int64  `json:"unchanged"` // entries other than directories found equal
-	Updated   int64  `json:"updated"`   // entries of which only mode, owner, attributes or the rest of a second were set
-	Deleted   int64  `json:"deleted"`   // removed from the target (dry run: to be removed, subtrees counted as one)
-	Swept     int64  `json:"swept"`     // temporary files of earlier runs removed
+	Seen      Counts `json:"seen"`              // in the source, without what was skipped
+	Copied    Counts `json:"copied"`            // written (dry run: to be written)
+	Unchanged int64  `json:"unchanged"`         // entries other than directories found equal
+	Updated   int64  `json:"updated"`           // entries of which only mode, owner, attributes or the rest of a second were set
+	Deleted   int64  `json:"deleted"`           // removed from the target (dry run: to be removed, subtrees counted as one)
+	Removed   []Name `json:"removed,omitempty"` // the first 20 of what was deleted, or would be, each with all below it
+	ToCopy    []Name `json:"toCopy,omitempty"`  // dry run: the first 20 files found to be copied
+	Swept     int64  `json:"swept"`             // temporary files of earlier runs removed
 
 	Bytes       int64 `json:"bytes"`       // total size of files seen
 	BytesCopied int64 `json:"bytesCopied"` // size of files copied
@@ -126,6 +128,15 @@ func (s *Sample) add(path string) {
 	s.Count++
 	if len(s.Names) < sampleNames {
 		s.Names = append(s.Names, Name(path))
+	}
+}
+
+// name adds to a list of names, while it is short.
+func (r *recorder) name(list *[]Name, path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(*list) < sampleNames {
+		*list = append(*list, Name(path))
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,6 +132,10 @@ func copyText(r copyResult) string {
 	var b strings.Builder
 	if p := r.Report; p != nil && p.Seen.Dirs > 0 { // a copy that was refused did nothing to tell of
 		b.WriteString(copyDone(p))
+		if p.DryRun {
+			each(&b, "copy", p.ToCopy, p.Copied.Files)
+			each(&b, "delete", p.Removed, p.Deleted)
+		}
 		remarks(&b, p)
 	}
 	if v := r.Verified; v != nil {
@@ -167,6 +172,21 @@ func copyDone(p *treecopy.Report) string {
 		parts = []string{"nothing to do"}
 	}
 	return fmt.Sprintf("%s files, %s: %s in %s\n", thousands(p.Seen.Files), view.Bytes(p.Bytes), strings.Join(parts, ", "), span(p.Seconds))
+}
+
+// each names what a dry run found, as far as the result has it.
+func each(b *strings.Builder, what string, names []treecopy.Name, count int64) {
+	lines := make([]string, len(names))
+	for i, n := range names {
+		lines[i] = treecopy.EscapeName(string(n))
+	}
+	slices.Sort(lines) // workers find them in any order
+	for _, n := range lines {
+		fmt.Fprintf(b, "  %s: %s\n", what, n)
+	}
+	if more := count - int64(len(names)); more > 0 {
+		fmt.Fprintf(b, "  %s: ... and %s more\n", what, thousands(more))
+	}
 }
 
 func span(seconds float64) string { return view.Span(time.Duration(seconds * float64(time.Second))) }
