@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -150,26 +151,31 @@ func mark(note any) any {
 	return "true"
 }
 
-// Paused finds the Deployments and StatefulSets of a namespace, "" for all, that Pause stopped and Resume has not started since.
-func (c *Client) Paused(ctx context.Context, namespace string) (map[Workload]WorkloadState, error) {
+// Workloads finds the Deployments and StatefulSets of a namespace, "" for all, that have the labels of a selector.
+func (c *Client) Workloads(ctx context.Context, namespace, selector string) (map[Workload]WorkloadState, error) {
 	out := map[Workload]WorkloadState{}
 	for _, kind := range []string{"Deployment", "StatefulSet"} {
 		api, _, err := c.Resource(ObjectRef{APIVersion: "apps/v1", Kind: kind, Namespace: namespace})
 		if err != nil {
 			return nil, err
 		}
-		found, err := api.List(ctx, metav1.ListOptions{LabelSelector: pausedLabel})
+		found, err := api.List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
-			return nil, fmt.Errorf("workloads that were stopped: %w", Explain(err))
+			return nil, fmt.Errorf("%ss with %s: %w", kind, selector, Explain(err))
 		}
 		for i := range found.Items {
 			o := &found.Items[i]
-			if st := workloadState(o); st.PausedFrom != nil {
-				out[Workload{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}] = st
-			}
+			out[Workload{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}] = workloadState(o)
 		}
 	}
 	return out, nil
+}
+
+// Paused finds those of a namespace, "" for all, that Pause stopped and Resume has not started since.
+func (c *Client) Paused(ctx context.Context, namespace string) (map[Workload]WorkloadState, error) {
+	all, err := c.Workloads(ctx, namespace, pausedLabel)
+	maps.DeleteFunc(all, func(_ Workload, st WorkloadState) bool { return st.PausedFrom == nil })
+	return all, err
 }
 
 // PodsOf lists the pods that a workload's selector matches; none when it does not exist.

@@ -3,11 +3,11 @@ package syncargocd
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pipectl.dev/kube"
 	"pipectl.dev/steps"
@@ -40,7 +40,7 @@ func (s *step) Release(ctx context.Context, env steps.Env, sp Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := stopAll(ctx, env, x.client, controllers); err != nil {
+	if err := stopAll(ctx, env, x.client, slices.Collect(maps.Keys(controllers))); err != nil {
 		return err
 	}
 	all, err := x.allWorkloads(ctx)
@@ -112,23 +112,9 @@ func stopAll(ctx context.Context, env steps.Env, c *kube.Client, ws []kube.Workl
 	})
 }
 
-// controllersOf lists the application controller: a StatefulSet, or a Deployment where clusters are sharded dynamically.
-func controllersOf(ctx context.Context, c *kube.Client, namespace string) ([]kube.Workload, error) {
-	var out []kube.Workload
-	for _, kind := range []string{"StatefulSet", "Deployment"} {
-		api, _, err := c.Resource(kube.ObjectRef{APIVersion: "apps/v1", Kind: kind, Namespace: namespace})
-		if err != nil {
-			return nil, err
-		}
-		list, err := api.List(ctx, metav1.ListOptions{LabelSelector: controllerLabel})
-		if err != nil {
-			return nil, fmt.Errorf("application controller: %w", kube.Explain(err))
-		}
-		for _, o := range list.Items {
-			out = append(out, kube.Workload{Kind: kind, Namespace: namespace, Name: o.GetName()})
-		}
-	}
-	return out, nil
+// controllersOf is the application controller: a StatefulSet, or a Deployment where clusters are sharded dynamically.
+func controllersOf(ctx context.Context, c *kube.Client, namespace string) (map[kube.Workload]kube.WorkloadState, error) {
+	return c.Workloads(ctx, namespace, controllerLabel)
 }
 
 // standing is how Argo CD's application controller stands, as far as it can be seen from here.
@@ -151,12 +137,8 @@ func (x *session) controller(ctx context.Context) (standing, error) {
 		return standing{}, err
 	}
 	s := standing{seen: len(found) > 0}
-	for _, w := range found {
-		st, there, err := x.client.ReadWorkload(ctx, w)
-		if err != nil {
-			return standing{}, err
-		}
-		if there && st.Replicas > 0 {
+	for w, st := range found {
+		if st.Replicas > 0 {
 			return standing{seen: true}, nil
 		}
 		s.asleep, s.ours = fmt.Sprintf("%s has no replicas", w), st.PausedFrom != nil
@@ -189,7 +171,7 @@ func (x *session) resume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, w := range controllers {
+	for w := range controllers {
 		if err := x.client.Resume(ctx, w); err != nil {
 			return err
 		}
