@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func badUsage(c *cli.Context, err error, _ bool) error {
 func usage(c *cli.Context, format string, args ...any) *steps.Error {
 	hint := "pipectl --help"
 	if c != nil && c.Command != nil && c.Command.Name != "" && c.Command.Name != "pipectl" {
-		hint = "pipectl " + c.Command.Name + " --help"
+		hint = cmp.Or(c.Command.HelpName, "pipectl "+c.Command.Name) + " --help"
 	}
 	return &steps.Error{Code: "BadUsage", Category: steps.BadInput, Message: fmt.Sprintf(format, args...), Hints: []string{"see `" + hint + "`"}}
 }

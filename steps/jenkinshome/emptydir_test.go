@@ -127,6 +127,9 @@ func TestAHomeInAPodIsMovedWhileThePodStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.sameHome(t)
+		if r, err := s.do(t.Context(), Resume); err != nil || !strings.Contains(r.Text(), "old home    is in pod jenkins-1, which is held and must stay") {
+			t.Errorf("status: %v\n%s", err, r.Text())
+		}
 		pod := s.old.get(oldPod)
 		if s.state() != Moved || pod == nil || sub(pod, "metadata")["uid"] != uid || s.images() != heldImages || replicas(s.old.get(oldDeploy)) != 1 {
 			t.Errorf("after the cut-over: %s, %s", s.state(), jsonText(pod))
@@ -249,6 +252,9 @@ func TestAHomeThatGoesWithItsPodIsNotMissedOnTheVolume(t *testing.T) {
 				if c.state == Moved {
 					s.startNew()
 					s.lacking(t, pre.Move, "went with its pod")
+					if r, err := s.do(t.Context(), Resume); err != nil || !strings.Contains(r.Text(), "old home    went with pod jenkins-1") {
+						t.Errorf("status: %v\n%s", err, r.Text())
+					}
 					if notes := strings.Join(s.notes, "\n"); !strings.Contains(notes, "starts an empty Jenkins in its place") {
 						t.Errorf("notes: %s", notes)
 					}

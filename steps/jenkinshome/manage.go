@@ -39,6 +39,7 @@ type MoveReport struct {
 	Phase      Phase          `json:"phase,omitempty"`
 	Job        Job            `json:"job,omitempty"`
 	Old        Life           `json:"old"`
+	OldHome    string         `json:"oldHome,omitempty"` // of a home in a pod: that it is held there, or went with it
 	New        Life           `json:"new"`
 	NewClaim   bool           `json:"newClaim"`
 	Holder     *steps.Holder  `json:"holder,omitempty"` // who moves right now
@@ -154,6 +155,14 @@ func (m *mission) sourceNotes(ctx context.Context, r *MoveReport) error {
 		return nil
 	}
 	r.Replicas = m.rec.Cut.Replicas
+	if p := m.rec.Cut.Parked; p != nil && r.Phase != BackedOut {
+		switch {
+		case m.gone:
+			r.OldHome, r.Meaning = "went with pod "+p.Pod+"; its workload starts an empty Jenkins", strings.TrimSuffix(r.Meaning, "; the old home is still there")
+		case r.Old == Stops:
+			r.OldHome = "is in pod " + p.Pod + ", which is held and must stay"
+		}
+	}
 	for _, p := range m.rec.Cut.Paused {
 		if name := p.Namespace + "/" + p.Name; len(r.Paused) == 0 || r.Paused[len(r.Paused)-1] != name {
 			r.Paused = append(r.Paused, name)
@@ -252,7 +261,7 @@ func (r MoveReport) Text() string {
 	line("volume", "%s, %s", r.Zone, at)
 	r.lives(line)
 	if r.Figures.Files > 0 {
-		line("copy", "%d files, %d bytes, %d passes in %.0f s; the last one took %.1f s and ended %s", r.Figures.Files, r.Figures.Bytes, r.Figures.Passes, r.Figures.Seconds, r.Figures.LastPass, cmp.Or(r.CopiedAt, "at a time not known"))
+		line("copy", "%d files, %d bytes, passes: %d, in %.0f s; the last one took %.1f s and ended %s", r.Figures.Files, r.Figures.Bytes, r.Figures.Passes, r.Figures.Seconds, r.Figures.LastPass, cmp.Or(r.CopiedAt, "at a time not known"))
 	}
 	if d := r.Downtime; d.Total > 0 {
 		line("downtime", "%.1f s: stop %.1f, copy %.1f, verify %.1f, detach %.1f (before it, quiet %.1f)", d.Total, d.Stop, d.Copy, d.Verify, d.Detach, d.Quiet)
@@ -283,6 +292,7 @@ func (r MoveReport) lives(line func(name, format string, args ...any)) {
 	} else {
 		line("old Jenkins", "%s", words[r.Old])
 	}
+	line("old home", "%s", r.OldHome)
 	line("new Jenkins", "%s", words[r.New])
 	if r.Phase != NoPhase {
 		line("cut-over", "%s %s", r.Phase, r.Job)
