@@ -122,3 +122,22 @@ func TestNoSnapshotOfAVolumeThatIsUsed(t *testing.T) {
 		}
 	})
 }
+
+// TestTheSnapshotOfTheLastUseIsTheLastOne: a removal in the same run needs no other one.
+func TestTheSnapshotOfTheLastUseIsTheLastOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := cloudtest.New(t, emulator.Options{Seed: 14})
+		d, in := datavolume.New(w.Open), cloudtest.Input(t, kept)
+		tags := cloud.Tags(w.Env().Identity.String(), "ec2:Volume", "jenkins-home")
+		tags["pipectl.dev/last-use"] = "a"
+		if _, err := w.SeedVolume("ap-northeast-2a", 20, tags); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Down(t.Context(), d, in, true); err != nil {
+			t.Fatal(err)
+		}
+		if uses, _ := ofUses(w); !slices.Equal(uses, []string{"a"}) {
+			t.Errorf("snapshots of the uses %q, want one", uses)
+		}
+	})
+}
