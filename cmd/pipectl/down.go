@@ -20,8 +20,8 @@ func (a *app) downCommand() *cli.Command {
 func (a *app) destroyCommand() *cli.Command {
 	return &cli.Command{
 		Name: "destroy", Usage: "remove everything, data too", ArgsUsage: "--with-data NAME [FILE]",
-		Description: "Data volumes go as well, each after a last snapshot, which stays (`finalSnapshot: false` takes none). The pipeline's name is typed as\n" +
-			"proof that it is meant.",
+		Description: "Data volumes go as well, and those of claims in clusters that go, each after a last snapshot, which stays (`finalSnapshot: false`\n" +
+			"of data-volume and `finalSnapshots: false` of provision-eks take none). The pipeline's name is typed as proof that it is meant.",
 		Flags: flags(fileFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "with-data", Usage: "`NAME` of the pipeline whose data is to be removed (required)"},
 		}, downFlags(), storeFlags(), sinkFlags(), lockFlags(), []cli.Flag{resultFlag(), priceFlag()}, logFlags()),

@@ -73,11 +73,17 @@ func (s *state) keepClaimed(ctx context.Context, open kube.Opener) error {
 	return nil
 }
 
-// claimedVolumes lists every volume of a claim and what it goes on costing; only with data may they go.
+// claimedVolumes lists every volume of a claim and what it goes on costing; only with data may they go,
+// each after a last snapshot.
 func (s *state) claimedVolumes(ctx context.Context, withData bool) error {
 	list, err := s.kept(ctx)
 	if err != nil {
 		return cloud.Explain(err)
+	}
+	if withData {
+		if err := s.keepLastStates(ctx, list); err != nil {
+			return err
+		}
 	}
 	for _, v := range list {
 		id, claim := aws.ToString(v.VolumeId), claimOf(v)

@@ -2,6 +2,7 @@ package provisioneks_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -84,8 +85,58 @@ func TestDownRemovesWhatControllersMadeAndKeepsTheVolumesOfClaims(t *testing.T) 
 					t.Fatal(err)
 				}
 				time.Sleep(10 * time.Second)
-				if left := w.Leftovers(nil); len(left) > 0 {
-					t.Errorf("after destroy with data: %v", left)
+				if left = w.Leftovers(nil); len(left) != 1 || left[0].Kind != "snapshot" {
+					t.Errorf("after destroy with data: %v, want the last snapshot of the volume alone", left)
+				}
+				if notes := strings.Join(w.Notes(), "\n"); !strings.Contains(notes, "claim db/data-0: the last state is kept in snap-") {
+					t.Errorf("the snapshot is not told: %s", notes)
+				}
+			})
+		})
+	}
+}
+
+func TestVolumesOfClaimsGoOnlyOnceTheirLastStateIsKept(t *testing.T) {
+	kinds := func(w *cloudtest.World) (out []string) {
+		time.Sleep(10 * time.Second)
+		for _, r := range w.Leftovers(nil) {
+			out = append(out, r.Kind)
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		with  string
+		fault []emulator.Fault
+		left  []string
+		fails string
+	}{
+		"a snapshot may not be taken":     {fault: []emulator.Fault{{Service: "ec2", Action: "CreateSnapshot", Kind: "refuse", Code: "UnauthorizedOperation", Times: 9}}, left: []string{"volume"}, fails: "ec2:CreateSnapshot"},
+		"too many snapshots":              {fault: []emulator.Fault{{Service: "ec2", Action: "CreateSnapshot", Kind: "refuse", Code: "SnapshotLimitExceeded", Times: 9}}, left: []string{"volume"}, fails: "db/data-0: last snapshot"},
+		"the answer to the call was lost": {fault: []emulator.Fault{{Service: "ec2", Action: "CreateSnapshot", Kind: "lost-response", Times: 1}}, left: []string{"snapshot"}},
+		"no snapshot is wanted":           {with: "finalSnapshots: false\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, k := exposed(t)
+				for _, f := range c.fault {
+					w.AddFault(f)
+				}
+				d := provisioneks.New(w.Open, k.Open)
+				err := w.Down(t.Context(), d, cloudtest.Input(t, post+c.with), true)
+				if (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
+					t.Errorf("got %v, want %q", err, c.fails)
+				}
+				if got := kinds(w); !slices.Equal(got, c.left) {
+					t.Errorf("left are %v, want %v", got, c.left)
+				}
+				held, err := session(t, w).Belongings(t.Context(), w.Env().Identity.String())
+				if err != nil || len(held) != len(c.left) {
+					t.Errorf("belongings are %v, %v, want %v", held, err, c.left)
+				}
+				for _, h := range held {
+					if _, ok := d.Least(h.Kind, h.Name); ok {
+						t.Errorf("a prune would take %s %s, which holds data, for a cluster that left the file", h.Kind, h.Name)
+					}
 				}
 			})
 		})

@@ -19,6 +19,7 @@ type Spec struct {
 	// LogRetentionDays is one of the numbers that CloudWatch knows.
 	LogRetentionDays int32       `yaml:"logRetentionDays,omitempty" json:"logRetentionDays,omitempty" jsonschema:"default=30,minimum=1" jsonschema_description:"days that the control plane's logs are kept; they go with the cluster"`
 	KMSKeyARN        string      `yaml:"kmsKeyArn,omitempty" json:"kmsKeyArn,omitempty" jsonschema:"pattern=^arn:" jsonschema_description:"KMS key that Secrets are encrypted with; may be added to a cluster that is there, never changed or taken back"`
+	FinalSnapshots   *bool       `yaml:"finalSnapshots,omitempty" json:"finalSnapshots,omitempty" jsonschema:"default=true" jsonschema_description:"take a last snapshot of each volume of a claim before destroy --with-data removes it; the snapshots stay and cost"`
 	Kubeconfig       *Kubeconfig `yaml:"kubeconfig,omitempty" json:"kubeconfig,omitempty" jsonschema_description:"write access to the cluster into a kubeconfig file"`
 	// Tags go beside pipectl's own.
 	Tags map[string]string `yaml:"tags,omitempty" json:"tags,omitempty" jsonschema_description:"AWS tags, such as a cost centre, of all that is made, put on what is there as well, and taken off when they leave this list; nodes and their disks take changed ones when their launch template gets its next version"`

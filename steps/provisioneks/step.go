@@ -51,13 +51,14 @@ const doc = "Everything is found again by its owner tags, so there is no state f
 	"A zone that is full is left out of a node group that is not pinned to zones, and a zone that EKS refuses is left out of the control plane.\n\n" +
 	"`down` removes node groups first, then the cluster, its roles and its network; it leaves data volumes alone. Volumes that the EBS CSI driver\n" +
 	"made for claims are kept as well, and tagged with what their claims asked for. When the cluster returns, each gets a PersistentVolume that is\n" +
-	"reserved for its claim before any node is there, so that whatever makes the claim again finds its data."
+	"reserved for its claim before any node is there, so that whatever makes the claim again finds its data. `destroy --with-data` removes them,\n" +
+	"each after a last snapshot, which stays."
 
-// least maps what belongs to a cluster, named after it, to the cluster. Claims' volumes hold data, and are nobody's to remove.
+// least maps what belongs to a cluster, named after it, to the cluster. What is left of claims holds data, and is nobody's to remove.
 func least(kind, name string) (steps.Least, bool) {
 	cluster, _, part := strings.Cut(name, "/")
 	whole := slices.Contains([]string{kindCluster, kindVPC, kindIGW, kindOIDC}, kind)
-	others := slices.Contains([]string{kindClaimed, "eks:Addon", "eks:PodIdentityAssociation", "iam:IssuerProvider"}, kind) // of other steps
+	others := slices.Contains([]string{kindClaimed, kindLast, "eks:Addon", "eks:PodIdentityAssociation", "iam:IssuerProvider"}, kind) // of other steps
 	if others || cluster == "" || !part && !whole {
 		return steps.Least{}, false
 	}
