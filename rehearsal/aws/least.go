@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -54,8 +55,9 @@ func LeastPolicy(calls []Call, identity string) Policy {
 	for _, s := range statements {
 		p.Statement = append(p.Statement, *s)
 	}
-	slices.SortFunc(p.Statement, func(a, b PolicyStatement) int {
-		return cmp.Or(strings.Compare(a.Sid, b.Sid), slices.Compare(a.Action, b.Action), slices.Compare(a.Resource, b.Resource), cmp.Compare(fmt.Sprint(a.Condition), fmt.Sprint(b.Condition)))
+	sort.Slice(p.Statement, func(i, j int) bool {
+		a, b := &p.Statement[i], &p.Statement[j]
+		return cmp.Or(strings.Compare(a.Sid, b.Sid), slices.Compare(a.Action, b.Action), slices.Compare(a.Resource, b.Resource), cmp.Compare(fmt.Sprint(a.Condition), fmt.Sprint(b.Condition))) < 0
 	})
 	numberSids(p.Statement)
 	return p

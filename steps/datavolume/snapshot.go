@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,7 +25,7 @@ func (s *state) snapshots(ctx context.Context) ([]ec2types.Snapshot, error) {
 	mine = slices.DeleteFunc(mine, func(x ec2types.Snapshot) bool {
 		return !cloud.Ours(cloud.EC2TagMap(x.Tags), s.owner, kindSnapshot, s.spec.Name)
 	})
-	slices.SortFunc(mine, func(a, b ec2types.Snapshot) int { return aws.ToTime(b.StartTime).Compare(aws.ToTime(a.StartTime)) })
+	sort.Slice(mine, func(i, j int) bool { return aws.ToTime(mine[i].StartTime).After(aws.ToTime(mine[j].StartTime)) })
 	return mine, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -61,8 +62,9 @@ func (s *state) find(ctx context.Context) (*ec2types.Volume, error) {
 	if len(mine) == 0 {
 		return nil, nil
 	}
-	slices.SortFunc(mine, func(a, b ec2types.Volume) int {
-		return cmp.Or(-cmp.Compare(filled(a), filled(b)), aws.ToTime(a.CreateTime).Compare(aws.ToTime(b.CreateTime)), cmp.Compare(aws.ToString(a.VolumeId), aws.ToString(b.VolumeId)))
+	sort.Slice(mine, func(i, j int) bool {
+		a, b := mine[i], mine[j]
+		return cmp.Or(-cmp.Compare(filled(a), filled(b)), aws.ToTime(a.CreateTime).Compare(aws.ToTime(b.CreateTime)), cmp.Compare(aws.ToString(a.VolumeId), aws.ToString(b.VolumeId))) < 0
 	})
 	if len(mine) > 1 {
 		s.env.Note(fmt.Sprintf("%d volumes carry the name %s; %s is used, remove the others", len(mine), s.spec.Name, aws.ToString(mine[0].VolumeId)))

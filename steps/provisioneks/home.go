@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -41,8 +41,9 @@ func (s *state) findNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(o.Subnets, func(a, b ec2types.Subnet) int {
-		return cmp.Or(cmp.Compare(aws.ToString(a.AvailabilityZone), aws.ToString(b.AvailabilityZone)), cmp.Compare(aws.ToString(a.SubnetId), aws.ToString(b.SubnetId)))
+	sort.Slice(o.Subnets, func(i, j int) bool {
+		a, b := &o.Subnets[i], &o.Subnets[j]
+		return cmp.Or(cmp.Compare(aws.ToString(a.AvailabilityZone), aws.ToString(b.AvailabilityZone)), cmp.Compare(aws.ToString(a.SubnetId), aws.ToString(b.SubnetId))) < 0
 	})
 	for _, sub := range o.Subnets {
 		n.SubnetIDs = append(n.SubnetIDs, aws.ToString(sub.SubnetId))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -106,7 +107,7 @@ func (s *state) findClaimed(ctx context.Context) error {
 	if err != nil {
 		return cloud.Explain(err)
 	}
-	slices.SortFunc(list, func(a, b ec2types.Volume) int { return aws.ToTime(b.CreateTime).Compare(aws.ToTime(a.CreateTime)) })
+	sort.Slice(list, func(i, j int) bool { return aws.ToTime(list[i].CreateTime).After(aws.ToTime(list[j].CreateTime)) })
 	for _, v := range list {
 		if slices.ContainsFunc(s.claimed, func(x ec2types.Volume) bool { return claimOf(x) == claimOf(v) }) {
 			s.env.Note(fmt.Sprintf("volume %s was of claim %s before: a younger one is given back, this one stays", aws.ToString(v.VolumeId), claimOf(v)))

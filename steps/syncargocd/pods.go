@@ -3,6 +3,7 @@ package syncargocd
 import (
 	"cmp"
 	"slices"
+	"sort"
 
 	argo "github.com/argoproj/argo-cd/v2/pkg/apis/application/v1alpha1"
 
@@ -16,8 +17,9 @@ func runsPods(r argo.ResourceStatus) bool {
 
 // inOrderOf sorts, so that what is reported is the same each time.
 func inOrderOf(troubles []kube.Trouble) []kube.Trouble {
-	slices.SortFunc(troubles, func(a, b kube.Trouble) int {
-		return cmp.Or(cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Container, b.Container))
+	sort.Slice(troubles, func(i, j int) bool {
+		a, b := &troubles[i], &troubles[j]
+		return cmp.Or(cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Container, b.Container)) < 0
 	})
 	return troubles
 }
