@@ -117,7 +117,11 @@ func exists(r *engine.RunResult) string {
 		if r.Next.AtMost {
 			most = "at most "
 		}
-		text += fmt.Sprintf(" (%s%s)", most, Money(r.Cost.HourlyUSD))
+		day := ""
+		if r.Verb != "run" { // what was to go: it costs until somebody removes it
+			day = fmt.Sprintf(", %.2f USD a day", r.Cost.HourlyUSD*24)
+		}
+		text += fmt.Sprintf(" (%s%s%s)", most, Money(r.Cost.HourlyUSD), day)
 	}
 	return text
 }
