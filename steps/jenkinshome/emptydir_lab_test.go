@@ -9,40 +9,12 @@ import (
 	"pipectl.dev/treecopy"
 )
 
-const podHome = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: inpod}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: jenkins, namespace: inpod}
-spec:
-  replicas: 1
-  strategy: {type: Recreate}
-  selector: {matchLabels: {app: jenkins}}
-  template:
-    metadata: {labels: {app: jenkins}}
-    spec:
-      terminationGracePeriodSeconds: 5
-      nodeSelector: {kubernetes.io/hostname: inpod-1}
-      containers:
-        - name: jenkins
-          image: docker.io/jenkins/jenkins:2.528.1
-          ports: [{name: http, containerPort: 8080}]
-          readinessProbe: {httpGet: {path: /login, port: http}, periodSeconds: 1}
-          volumeMounts: [{name: home, mountPath: /var/jenkins_home}]
-        - name: reload
-          image: reload:1
-          volumeMounts: [{name: home, mountPath: /var/jenkins_home}]
-      volumes: [{name: home, emptyDir: {}}]
-`
-
 // TestLabAHomeInAnEmptyDir moves one there and back: an API server that lets images be patched, and a kubelet that runs them.
 func TestLabAHomeInAnEmptyDir(t *testing.T) {
 	l := newLabMove(t, "inpod-1", "172.31.0.40", "var/lib/first")
 	k, w := l.kube, kube.Workload{Kind: "Deployment", Namespace: "inpod", Name: "jenkins"}
-	applyText(t, k, podHome)
+	objects := strings.Replace(labJenkins("inpod", "inpod-1", "emptyDir: {}"), "      volumes:", "        - {name: reload, image: reload:1, volumeMounts: [{name: home, mountPath: /var/jenkins_home}]}\n      volumes:", 1)
+	applyText(t, k, objects)
 	awaitReady(t, k, w)
 	pod, err := livePod(t.Context(), k, w)
 	if err != nil {
@@ -55,7 +27,7 @@ func TestLabAHomeInAnEmptyDir(t *testing.T) {
 	if _, err := treecopy.Copy(t.Context(), first, l.home, treecopy.Options{AllowNonEmpty: true}); err != nil {
 		t.Fatal(err)
 	}
-	pre := l.precopied(t, "lab-1", podHome, w)
+	pre := l.precopied(t, "lab-1", objects, w)
 	m := l.migrateSpec(pre.Move)
 	for _, run := range []string{"lab-1", "lab-2"} {
 		out, err := migrateStep{l.base}.Apply(t.Context(), l.stage.env(run), m)

@@ -60,18 +60,16 @@ func (d disks) VolumeDetached(instance, volume string) {
 	_ = os.Remove(filepath.Join(d.lab.Dir, "nodes", instance, "devices", volume))
 }
 
-const labObjects = `
+// labJenkins is a Jenkins in a namespace of its own, on a node, with its home in a volume.
+func labJenkins(namespace, node, home string) string {
+	return strings.NewReplacer("NAMESPACE", namespace, "NODE", node, "HOME", home).Replace(`
 apiVersion: v1
 kind: Namespace
-metadata: {name: jenkins}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: fresh}
+metadata: {name: NAMESPACE}
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: jenkins, namespace: jenkins}
+metadata: {name: jenkins, namespace: NAMESPACE}
 spec:
   replicas: 1
   strategy: {type: Recreate}
@@ -80,14 +78,21 @@ spec:
     metadata: {labels: {app: jenkins}}
     spec:
       terminationGracePeriodSeconds: 5
-      nodeSelector: {kubernetes.io/hostname: old-1}
+      nodeSelector: {kubernetes.io/hostname: NODE}
       containers:
         - name: jenkins
           image: docker.io/jenkins/jenkins:2.528.1
           ports: [{name: http, containerPort: 8080}]
           readinessProbe: {httpGet: {path: /login, port: http}, periodSeconds: 1}
           volumeMounts: [{name: home, mountPath: /var/jenkins_home}]
-      volumes: [{name: home, hostPath: {path: /var/lib/jenkins}}]
+      volumes: [{name: home, HOME}]
+`)
+}
+
+const freshJenkins = `---
+apiVersion: v1
+kind: Namespace
+metadata: {name: fresh}
 ---
 apiVersion: apps/v1
 kind: StatefulSet
@@ -227,7 +232,7 @@ func (l *labMove) fs() string { return filepath.Join(l.lab.Dir, "volumes", l.sta
 func TestLabTheWholeMoveOnARealControlPlane(t *testing.T) {
 	l := newLabMove(t, "old-1", "172.31.0.10", "var/lib/jenkins")
 	k, b, s := l.kube, l.base, l.stage
-	pre := l.precopied(t, "lab-1", labObjects, kube.Workload{Kind: "Deployment", Namespace: "jenkins", Name: "jenkins"})
+	pre := l.precopied(t, "lab-1", labJenkins("jenkins", "old-1", "hostPath: {path: /var/lib/jenkins}")+freshJenkins, kube.Workload{Kind: "Deployment", Namespace: "jenkins", Name: "jenkins"})
 	m := l.migrateSpec(pre.Move)
 	plan, err := migrateStep{b}.Plan(t.Context(), s.env("lab-1"), m)
 	if err != nil {

@@ -11,37 +11,11 @@ import (
 	"pipectl.dev/kube"
 )
 
-const outsideObjects = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: outside}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: jenkins, namespace: outside}
-spec:
-  replicas: 1
-  strategy: {type: Recreate}
-  selector: {matchLabels: {app: jenkins}}
-  template:
-    metadata: {labels: {app: jenkins}}
-    spec:
-      terminationGracePeriodSeconds: 5
-      nodeSelector: {kubernetes.io/hostname: outside-1}
-      containers:
-        - name: jenkins
-          image: docker.io/jenkins/jenkins:2.528.1
-          ports: [{name: http, containerPort: 8080}]
-          readinessProbe: {httpGet: {path: /login, port: http}, periodSeconds: 1}
-          volumeMounts: [{name: home, mountPath: /var/jenkins_home}]
-      volumes: [{name: home, hostPath: {path: /srv/jenkins}}]
-`
-
 // TestLabRouteStreamOnARealControlPlane carries a home from a node outside of EC2 by two real port-forwards between two real pods.
 func TestLabRouteStreamOnARealControlPlane(t *testing.T) {
 	l := newLabMove(t, "outside-1", "192.168.7.5", "srv/jenkins")
 	to := l.addNode(t, "inside-1", "172.31.0.31", true)
-	pre := l.precopied(t, "stream-1", outsideObjects, kube.Workload{Kind: "Deployment", Namespace: "outside", Name: "jenkins"})
+	pre := l.precopied(t, "stream-1", labJenkins("outside", "outside-1", "hostPath: {path: /srv/jenkins}"), kube.Workload{Kind: "Deployment", Namespace: "outside", Name: "jenkins"})
 	if pre.Move.Route != routeStream || pre.Move.Source.InstanceID != to.InstanceID || pre.Figures.Files == 0 {
 		t.Errorf("%+v %+v", pre.Move, pre.Figures)
 	}
