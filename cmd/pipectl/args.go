@@ -33,7 +33,8 @@ func flagsFirst(c *cli.App, args []string) ([]string, error) {
 		name, _, joined := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if !joined && all[name] {
 			if i++; i == len(args) {
-				return nil, &steps.Error{Code: "BadUsage", Category: steps.BadInput, Message: "flag needs an argument: " + arg}
+				verb := strings.Join(append([]string{c.Name}, rest[:verbPath(c.Commands, rest)]...), " ")
+				return nil, &steps.Error{Code: "BadUsage", Category: steps.BadInput, Message: "flag needs an argument: " + arg, Hints: []string{"see `" + verb + " --help`"}}
 			}
 			flags = append(flags, args[i])
 		}
