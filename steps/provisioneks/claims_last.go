@@ -3,6 +3,7 @@ package provisioneks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -51,9 +52,36 @@ func (s *state) keepLastStates(ctx context.Context, list []ec2types.Volume) erro
 	}
 	began := time.Now()
 	report := func(p wait.Progress) { s.env.Waiting("last snapshots: "+p.Detail, s.aws.Since(began), p.Expect) }
-	return wait.Until(ctx, wait.Options{Expect: time.Minute, Timeout: 6 * time.Hour, Speed: s.aws.Speed, Report: report}, func(ctx context.Context) (bool, string, error) {
+	err = wait.Until(ctx, wait.Options{Expect: time.Minute, Timeout: 6 * time.Hour, Speed: s.aws.Speed, Report: report}, func(ctx context.Context) (bool, string, error) {
 		return s.lastStatesDone(ctx, list)
 	})
+	if err != nil {
+		return err
+	}
+	return s.dropOlderStates(ctx, list)
+}
+
+// dropOlderStates removes what runs that were cut off took of the same volumes: the last states have all of it.
+func (s *state) dropOlderStates(ctx context.Context, list []ec2types.Volume) error {
+	all, err := s.aws.Snapshots(ctx, append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagKind, kindLast))...)
+	if err != nil {
+		return cloud.Explain(err)
+	}
+	for _, x := range all {
+		of := func(v ec2types.Volume) bool { return aws.ToString(v.VolumeId) == aws.ToString(x.VolumeId) }
+		if x.State == ec2types.SnapshotStatePending || cloud.EC2TagMap(x.Tags)[tagRun] == s.env.RunID || !slices.ContainsFunc(list, of) {
+			continue
+		}
+		_, err := cloud.EC2(s.aws).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: x.SnapshotId})
+		switch {
+		case err == nil, cloud.IsNotFound(err):
+		case cloud.IsDenied(err):
+			s.env.Note(fmt.Sprintf("snapshot %s, of a run that was cut off, is left: ec2:DeleteSnapshot is denied", aws.ToString(x.SnapshotId)))
+		default:
+			return fmt.Errorf("snapshot %s: delete: %w", aws.ToString(x.SnapshotId), cloud.Explain(err))
+		}
+	}
+	return nil
 }
 
 func (s *state) takeLastState(ctx context.Context, v ec2types.Volume) error {

@@ -27,8 +27,8 @@ var actions = []string{
 // The calls for log groups are made only where `logging` says so, and are tolerated to fail on the way down.
 // The newest release of an image is looked up only where `releaseVersion: latest` asks for it.
 // An image of one's own is looked at only where `launchTemplate.imageId` names one.
-// Snapshots are taken only by destroy --with-data, of the volumes of claims.
+// Snapshots are taken only by destroy --with-data, of the volumes of claims; those that a run took which was cut off are removed.
 // A key for Secrets is looked at and used only where `kmsKeyArn` names one.
-var optional = []string{"eks:AssociateEncryptionConfig", "kms:CreateGrant", "kms:DescribeKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DescribeLogGroups", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource", "ec2:DeleteVolume", "ec2:CreateSnapshot", "ec2:DescribeSnapshots",
+var optional = []string{"eks:AssociateEncryptionConfig", "kms:CreateGrant", "kms:DescribeKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DescribeLogGroups", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource", "ec2:DeleteVolume", "ec2:CreateSnapshot", "ec2:DeleteSnapshot", "ec2:DescribeSnapshots",
 	"ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeVolumes", "eks:ListClusters", "iam:SimulatePrincipalPolicy", "servicequotas:GetAWSDefaultServiceQuota",
 	"servicequotas:GetServiceQuota", "ssm:GetParameter", "sts:GetCallerIdentity"}
