@@ -16,9 +16,7 @@ func graceful(t *testing.T, l *lab) {
 	l.createPod(t, pod("polite", func(s *v1.PodSpec, c *v1.Container) {
 		mounted(s, c, "/data", hostPath("/polite"))
 	}, "linger", "/data/end"))
-	until(t, "process runs", func(ctx context.Context) (bool, error) {
-		return strings.Contains(l.logs(t, "polite", v1.PodLogOptions{}), "lingering"), nil
-	})
+	l.lingers(t, "polite")
 	if err := l.client.CoreV1().Pods("default").Delete(t.Context(), "polite", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -26,6 +24,15 @@ func graceful(t *testing.T, l *lab) {
 	if got, err := os.ReadFile(l.root("i-1", "polite/end")); err != nil || string(got) != "ended well" {
 		t.Errorf("the process wrote %q, %v", got, err)
 	}
+}
+
+// lingers waits until the process of a pod runs, and hears signals. Before the pod is there its node knows of no log.
+func (l *lab) lingers(t *testing.T, pod string) {
+	t.Helper()
+	l.ready(t, pod)
+	until(t, "process of "+pod+" runs", func(context.Context) (bool, error) {
+		return strings.Contains(l.logs(t, pod, v1.PodLogOptions{}), "lingering"), nil
+	})
 }
 
 func (l *lab) gone(t *testing.T, name string) {
@@ -108,10 +115,7 @@ func leavingNode(t *testing.T, l *lab) {
 		s.NodeSelector = map[string]string{"kubernetes.io/hostname": "n2"}
 		mounted(s, c, "/data", hostPath("/data"))
 	}, "linger", "/data/end"))
-	l.ready(t, "doomed")
-	until(t, "process runs", func(ctx context.Context) (bool, error) {
-		return strings.Contains(l.logs(t, "doomed", v1.PodLogOptions{}), "lingering"), nil
-	})
+	l.lingers(t, "doomed")
 	if code, body := l.order(t, http.MethodDelete, "/nodes/n2", nil); code != http.StatusOK {
 		t.Fatalf("DELETE /nodes/n2: %d %s", code, body)
 	}

@@ -18,7 +18,7 @@ func otherImage(t *testing.T, l *lab) {
 		s.RestartPolicy = v1.RestartPolicyAlways
 		mounted(s, c, "/home", v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
 	}, "linger", "/home/ended"))
-	l.ready(t, "reimaged")
+	l.lingers(t, "reimaged")
 	before, err := pods.Get(t.Context(), "reimaged", get())
 	if err != nil {
 		t.Fatal(err)
