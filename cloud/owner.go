@@ -20,6 +20,9 @@ const (
 	TagName     = "pipectl.dev/name"
 )
 
+// TagRun names the run that took a last snapshot: taking one has no client token, and one of an earlier run is no last state.
+const TagRun = "pipectl.dev/taken-by-run"
+
 // Tags are the owner tags of one resource, and a Name for people.
 func Tags(identity, kind, name string) map[string]string {
 	return map[string]string{TagIdentity: identity, TagKind: kind, TagName: name, "Name": name}

@@ -46,16 +46,9 @@ func (c *Cloud) balancerZones(b *balancer) []node {
 
 // balancerPage is ELB's way of pages.
 func balancerPage(c *Cloud, req *request, name string, rows []node) ([]node, error) {
-	size, err := number(req, "PageSize", 400)
+	page, next, err := byMarker(c, req, "PageSize", 400, rows)
 	if err != nil {
 		return nil, err
-	}
-	if c.opt.PageSize > 0 {
-		size = min(size, c.opt.PageSize)
-	}
-	page, next, err := pageOf(rows, size, req.form.Get("Marker"))
-	if err != nil {
-		return nil, fail("ValidationError", "Invalid Marker.")
 	}
 	return []node{members(name, page...), opt("NextMarker", next)}, nil
 }

@@ -134,18 +134,26 @@ func (c *Cloud) getRole(req *request) (any, error) {
 	return []node{n}, nil
 }
 
-// marked is IAM's way of pages: Marker, MaxItems, IsTruncated.
-func marked(c *Cloud, req *request, name string, rows []node) ([]node, error) {
-	size, err := number(req, "MaxItems", 100)
+// byMarker cuts rows as ELB and IAM do: sized by a parameter of that name, else most, from where Marker says.
+func byMarker(c *Cloud, req *request, size string, most int, rows []node) (page []node, next string, err error) {
+	n, err := number(req, size, most)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if c.opt.PageSize > 0 {
-		size = min(size, c.opt.PageSize)
+		n = min(n, c.opt.PageSize)
 	}
-	page, next, err := pageOf(rows, size, req.form.Get("Marker"))
+	if page, next, err = pageOf(rows, n, req.form.Get("Marker")); err != nil {
+		return nil, "", fail("ValidationError", "Invalid Marker.")
+	}
+	return page, next, nil
+}
+
+// marked is IAM's way of pages: Marker, MaxItems, IsTruncated.
+func marked(c *Cloud, req *request, name string, rows []node) ([]node, error) {
+	page, next, err := byMarker(c, req, "MaxItems", 100, rows)
 	if err != nil {
-		return nil, fail("ValidationError", "Invalid Marker.")
+		return nil, err
 	}
 	return []node{members(name, page...), el("IsTruncated", next != ""), opt("Marker", next)}, nil
 }

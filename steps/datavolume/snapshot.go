@@ -29,14 +29,11 @@ func (s *state) snapshots(ctx context.Context) ([]ec2types.Snapshot, error) {
 	return mine, nil
 }
 
-// tagRun names the run that took a snapshot: taking one has no client token.
-const tagRun = "pipectl.dev/taken-by-run"
-
 // of finds a live snapshot of exactly this volume that this run took. One of an earlier run, such as of a removal that was cut off, is no
 // last state: the volume may have been written to since.
 func (s *state) of(list []ec2types.Snapshot, volume string) *ec2types.Snapshot {
 	for _, x := range list {
-		if aws.ToString(x.VolumeId) == volume && x.State != ec2types.SnapshotStateError && cloud.EC2TagMap(x.Tags)[tagRun] == s.env.RunID {
+		if aws.ToString(x.VolumeId) == volume && x.State != ec2types.SnapshotStateError && cloud.EC2TagMap(x.Tags)[cloud.TagRun] == s.env.RunID {
 			return &x
 		}
 	}
@@ -52,7 +49,7 @@ func (s *state) lastSnapshot(ctx context.Context) error {
 	}
 	if s.of(list, volume) == nil {
 		tags := cloud.Tags(s.owner, kindSnapshot, s.spec.Name)
-		tags[tagRun] = s.env.RunID
+		tags[cloud.TagRun] = s.env.RunID
 		found := func(ctx context.Context) (bool, error) {
 			list, err := s.snapshots(ctx)
 			return s.of(list, volume) != nil, err
@@ -121,7 +118,7 @@ func (s *state) afterUse(ctx context.Context) error {
 		return err
 	}
 	tags := cloud.Tags(s.owner, kindSnapshot, s.spec.Name)
-	tags[tagUse], tags[tagRun] = use, s.env.RunID
+	tags[tagUse], tags[cloud.TagRun] = use, s.env.RunID
 	err := s.aws.Once(ctx, found, func(ctx context.Context) error {
 		_, err := cloud.EC2(s.aws).CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: s.found.VolumeId, Description: aws.String("after the last use of " + s.spec.Name),
 			TagSpecifications: cloud.TagAtCreate(ec2types.ResourceTypeSnapshot, tags)}, cloud.Careful)

@@ -126,7 +126,7 @@ func (s *state) lookForNewer(ctx context.Context) error {
 	return nil
 }
 
-// listedBefore reports whether a stands before b;
+// listedBefore reports whether a stands before b, which of two that are listed means that it is newer.
 func listedBefore(all []version, a, b string) bool {
 	index := func(name string) int { return slices.IndexFunc(all, func(v version) bool { return v.name == name }) }
 	return index(a) >= 0 && index(a) < index(b)

@@ -38,7 +38,7 @@ func (m *mission) deafNode(ctx context.Context) (string, error) {
 	}
 	silent := ""
 	for _, p := range pods {
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		if finished(&p) {
 			continue
 		}
 		name := nodeOf(p)

@@ -28,7 +28,7 @@ func sharers(pods []corev1.Pod, claim, dir, node string) []string {
 // writers are the pods that are not over and may write to a volume that is the home. Our own only read it.
 func writers(pods []corev1.Pod, home func(p *corev1.Pod, v *corev1.Volume) bool) (out []corev1.Pod) {
 	for _, p := range pods {
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || p.Labels[kube.RunLabel] != "" {
+		if finished(&p) || p.Labels[kube.RunLabel] != "" {
 			continue
 		}
 		if slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return home(&p, &v) && writes(p.Spec, v.Name) }) {
@@ -40,7 +40,7 @@ func writers(pods []corev1.Pod, home func(p *corev1.Pod, v *corev1.Volume) bool)
 
 func writes(p corev1.PodSpec, volume string) bool {
 	return slices.ContainsFunc(slices.Concat(p.InitContainers, p.Containers), func(c corev1.Container) bool {
-		return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume && !m.ReadOnly })
+		return mountsToWrite(c, volume)
 	})
 }
 

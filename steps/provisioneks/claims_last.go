@@ -18,12 +18,9 @@ import (
 // kindLast are the snapshots that are left of the volumes of claims.
 const kindLast = "ec2:ClaimedSnapshot"
 
-// tagRun names the run that took a snapshot: taking one has no client token, and one of an earlier run is no last state.
-const tagRun = "pipectl.dev/taken-by-run"
-
 // lastStates are the snapshots that this run took, by volume. One that failed is there only where asked for.
 func (s *state) lastStates(ctx context.Context, failed bool) (map[string]ec2types.Snapshot, error) {
-	list, err := s.aws.Snapshots(ctx, append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagKind, kindLast), cloud.Filter("tag:"+tagRun, s.env.RunID))...)
+	list, err := s.aws.Snapshots(ctx, append(cloud.OwnedBy(s.owner), cloud.Filter("tag:"+cloud.TagKind, kindLast), cloud.Filter("tag:"+cloud.TagRun, s.env.RunID))...)
 	out := map[string]ec2types.Snapshot{}
 	for _, x := range list {
 		if failed || x.State != ec2types.SnapshotStateError {
@@ -69,7 +66,7 @@ func (s *state) dropOlderStates(ctx context.Context, list []ec2types.Volume) err
 	}
 	for _, x := range all {
 		of := func(v ec2types.Volume) bool { return aws.ToString(v.VolumeId) == aws.ToString(x.VolumeId) }
-		if x.State == ec2types.SnapshotStatePending || cloud.EC2TagMap(x.Tags)[tagRun] == s.env.RunID || !slices.ContainsFunc(list, of) {
+		if x.State == ec2types.SnapshotStatePending || cloud.EC2TagMap(x.Tags)[cloud.TagRun] == s.env.RunID || !slices.ContainsFunc(list, of) {
 			continue
 		}
 		_, err := cloud.EC2(s.aws).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: x.SnapshotId})
@@ -87,7 +84,7 @@ func (s *state) dropOlderStates(ctx context.Context, list []ec2types.Volume) err
 func (s *state) takeLastState(ctx context.Context, v ec2types.Volume) error {
 	id, from := aws.ToString(v.VolumeId), cloud.EC2TagMap(v.Tags)
 	tags := cloud.Tags(s.owner, kindLast, s.name(claimOf(v)))
-	tags[tagRun], tags[tagPVC], tags[tagPVCNamespace] = s.env.RunID, from[tagPVC], from[tagPVCNamespace]
+	tags[cloud.TagRun], tags[tagPVC], tags[tagPVCNamespace] = s.env.RunID, from[tagPVC], from[tagPVCNamespace]
 	found := func(ctx context.Context) (bool, error) {
 		all, err := s.lastStates(ctx, false)
 		_, ok := all[id]
